@@ -99,7 +99,7 @@ check-kill: setup ## kill runs and damage their files at many points, 15 minutes
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not soak and not kill" $(TESTS)
 
 test-soak: setup ## run the tests that repeat and measure for minutes: rule mutations, 500 hot reloads, benchmarks
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m soak $(TESTS)

@@ -47,7 +47,7 @@ GUARDS = (
     Guard(
         "Prefect behind Host and Origin", "src/ai_workflow/local/prefect_server.py",
         "return OriginGuard(create_app(final=True), origins, forbid_frames=True)", "return create_app(final=True)",
-        ("tests/test_origins.py", "-k", "prefect_server or websocket"),
+        ("tests/test_origins.py", "-k", "prefect_server or websocket"), is_long=True,
     ),
     Guard(
         "Prefect in no frame", "src/ai_workflow/local/prefect_server.py", ", forbid_frames=True", "",
@@ -61,7 +61,7 @@ GUARDS = (
     Guard(
         "service behind Host and Origin", "src/ai_workflow/serving/service.py",
         "return self._app if self._service.token else OriginGuard(self._app, self._origins)", "return self._app",
-        ("tests/test_origins.py", "-k", "service"),
+        ("tests/test_origins.py", "-k", "service"), is_long=True,
     ),
     Guard(
         "relay behind Host and Origin", "src/ai_workflow/alerting/app.py",
@@ -139,7 +139,7 @@ GUARDS = (
     Guard(
         "time of a request", "src/ai_workflow/serving/connection_limits.py",
         "return is_awaited and now - self.state_since > self._service.read_seconds", "return False",
-        ("tests/serving/test_abuse.py", "-k", "unfinished"),
+        ("tests/serving/test_abuse.py", "-k", "unfinished"), is_long=True,
     ),
     Guard(
         "number of connections", "src/ai_workflow/serving/connection_limits.py",
@@ -172,7 +172,7 @@ GUARDS = (
     Guard(
         "key of Prefect before the server", "src/ai_workflow/local/prefect_server.py",
         "encryption.check(PREFECT_API_DATABASE_CONNECTION_URL.value(), key)", "pass",
-        ("tests/deploy/test_encryption.py", "-k", "standalone_server"),
+        ("tests/deploy/test_encryption.py", "-k", "standalone_server"), is_long=True,
     ),
     Guard(
         "damage to a version", "src/ai_workflow/storage/store.py",

@@ -67,13 +67,8 @@ def test_result_does_not_depend_on_cells_that_are_cast_at_once(monkeypatch: pyte
     check_columns(100, 11)
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [
-        pytest.param(1, marks=pytest.mark.slow),
-        *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 11)),
-    ],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 11))
 def test_many_columns_of_unusual_cells_are_coerced_as_single_cells_are(seed: int) -> None:
     check_columns(1000, seed)
 

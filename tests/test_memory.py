@@ -188,8 +188,8 @@ def test_import_error_caused_by_loader_is_memory_error() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cleaning", "loading")),
-        *(pytest.param(name, marks=pytest.mark.soak) for name in ("featuring", "training")),
+        pytest.param("loading", marks=pytest.mark.slow),
+        *(pytest.param(name, marks=pytest.mark.soak) for name in ("cleaning", "featuring", "training")),
     ],
 )
 @pytest.mark.timeout(900)

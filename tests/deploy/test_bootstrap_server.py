@@ -187,6 +187,7 @@ deployments:
     assert place.bootstrap("--take-over")[0].startswith("owner: ")
 
 
+@pytest.mark.soak
 def test_fifty_deployments_are_atomic_and_removed_entries_are_pruned(place: Place, first: list[str]) -> None:
     fifty = place.folder / "fifty.yaml"
     added = benchmark.write(fifty, 50)

@@ -246,6 +246,7 @@ def test_undecryptable_block_aborts_rekey_without_changes(var: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_server_reads_blocks_before_and_after_rekey(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _block_of(server.ensure(var), save=True) == "canary"
     refused = command(var, **{KEY: SECOND})
@@ -349,6 +350,7 @@ def test_postgresql_blocks_are_checked_and_rekeyed(postgres: Postgres, tmp_path:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_stack_postgresql_blocks_are_rekeyed(tmp_path: Path) -> None:
     services.postgres_binaries()
     ours = ["-m", "ai_workflow.local.prefect_server", "--port", str(port := services.free_port())]

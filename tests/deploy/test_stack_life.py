@@ -144,6 +144,7 @@ def test_killed_services_are_restarted(stack: RunningStack) -> None:
     until(lambda: stack.command("status").returncode, lambda code: code == 0)
 
 
+@pytest.mark.soak
 def test_training_resumes_after_worker_and_supervisor_kill(stack: RunningStack) -> None:
     run_id = _train(stack, seed=1)
     before, found = stack.pids(), stack.place.read_state()

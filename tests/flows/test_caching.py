@@ -131,7 +131,7 @@ def test_damaged_stage_output_is_recomputed_and_others_stay_cached(trained: Work
 
 @pytest.mark.parametrize(
     "damage",
-    [flip, pytest.param(truncate, marks=pytest.mark.slow), pytest.param(delete, marks=pytest.mark.slow)],
+    [flip, pytest.param(truncate, marks=pytest.mark.soak), pytest.param(delete, marks=pytest.mark.slow)],
     ids=lambda damage: damage.__name__,
 )
 @pytest.mark.slow
@@ -201,8 +201,8 @@ def test_damaged_prefect_result_is_ignored_with_warning(trained: Workplace) -> N
     ("name", "damage"),
     [
         pytest.param("model.txt", flip, id="model"),
-        pytest.param("manifest.json", truncate, id="manifest", marks=pytest.mark.slow),
-        pytest.param("manifest.json", delete, id="manifest deleted", marks=pytest.mark.slow),
+        pytest.param("manifest.json", truncate, id="manifest", marks=pytest.mark.soak),
+        pytest.param("manifest.json", delete, id="manifest deleted", marks=pytest.mark.soak),
     ],
 )
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def repeated(stack: Stack, version: str, sent: signal.Signals) -> Iterator[None]
         sender.join()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGSTOP, marks=pytest.mark.soak), signal.SIGKILL])
 def test_faulty_version_on_probation_is_rolled_back(loop: tuple[Stack, Server], sent: signal.Signals) -> None:
     stack, server = loop
     registry = published_models.registry(stack.root)

@@ -107,7 +107,7 @@ def test_alert_contains_no_mention_command_or_link(wire: Wire, notification: Not
     assert wire.problems(notification) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @given(notification=notifications())
 @settings(max_examples=300, deadline=None, suppress_health_check=_SHARED)
 def test_generated_alerts_contain_no_mention_command_or_link(wire: Wire, notification: Notification) -> None:
