@@ -95,7 +95,7 @@ test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
 
-check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=200 for more kills
+check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 for more kills
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks

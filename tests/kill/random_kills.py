@@ -14,7 +14,7 @@ from tests.kill.conftest import Reference
 from tests.kill.kill_trial import Trial
 from tests.kill.kill_workspace import Place, Running
 
-KILLS = int(os.environ.get("AIW_KILLS", "30"))
+KILLS = int(os.environ.get("AIW_KILLS", "12"))
 # A place is killed this often before it may go on to its end.
 _AT_MOST = 8
 
