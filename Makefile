@@ -95,13 +95,13 @@ test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
 
-check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 for more kills
+check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 random kills instead of 12
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
-test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
+test-slow: setup ## run the tests that take longer: workers killed, memory limits, browser, containers
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not soak and not kill" $(TESTS)
 
-test-soak: setup ## run the tests that repeat and measure for minutes: rule mutations, 500 hot reloads, benchmarks
+test-soak: setup ## run the tests that repeat or measure for minutes: rule mutations, 500 hot reloads, benchmarks
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m soak $(TESTS)
 
 test-oldest: ## run the quick tests of code that uses Prefect with the oldest supported version, 3.8.8

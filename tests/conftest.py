@@ -47,7 +47,6 @@ _LONG_FILES = (
     "tests/deploy/test_automations.py",
     "tests/deploy/test_bootstrap_server.py",
     "tests/flows/test_resume.py",
-    "tests/serving/test_hot_reload.py",
 )
 # A file whose tests share nothing that takes long: this many processes run it.
 _PARTS = {"tests/test_guards.py": 3, "tests/kill/test_at_random.py": 2}
@@ -110,7 +109,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class _FailuresAtOnce:
-    """Prints a failure as it happens: a run that CI cuts off never prints its summary."""
+    """Prints each failure at once: a run that exceeds the time limit of CI prints no summary."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -124,7 +123,7 @@ class _FailuresAtOnce:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Do not wait for the disk in unit tests: no power is lost in them, and this is a fifth of their time."""
+    """Print failures at once in CI, and do not wait for the disk in unit tests, which takes a fifth of their time."""
     if config.option.markexpr == UNIT:
         os.fsync = lambda fd: None
     if os.environ.get(NO_SKIPS):

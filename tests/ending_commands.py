@@ -1,4 +1,4 @@
-"""Commands that must end by themselves: a server that starts in place of an error fails the test at once."""
+"""Run commands that must end with an error: a server that starts instead fails the test at once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _LISTENING = "0A"
 
 
 def run(command: list[str], **options: Any) -> CompletedProcess[str]:
-    """Return what a command printed; it fails if it listens on a port, or does not end.
+    """Return the exit code and the output of a command.
 
     Args:
         command: program and arguments.
         options: of `subprocess.Popen`.
+
+    Raises:
+        AssertionError: the command listens on a port, or does not end.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, **options) as process:
@@ -36,7 +39,7 @@ def run(command: list[str], **options: Any) -> CompletedProcess[str]:
 def _wait(process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None:
-        assert not _listens(process.pid), "it listens on a port in place of ending"
+        assert not _listens(process.pid), "it listens on a port instead of ending"
         assert time.monotonic() < deadline, "it does not end"
         time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""A SQLite database of Prefect with its tables: a server makes them in its first start, which takes it half of that."""
+"""A migrated SQLite database of Prefect: without one, migrations take half of the first start of a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def seed(home: Path) -> None:
-    """Put an empty database into the folder of a server that has none yet."""
+    """Copy a migrated database without rows to `prefect.db` in a folder, unless it exists."""
     database = home / "prefect.db"
     if not database.exists():
         home.mkdir(parents=True, exist_ok=True)
@@ -35,12 +35,12 @@ def _template() -> Path:
 
 
 def _migrate(template: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=template.parent) as name:
-        fresh = Path(name) / "prefect.db"
+    with tempfile.TemporaryDirectory(dir=template.parent) as home:
+        fresh = Path(home) / "prefect.db"
         subprocess.run(
             [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"], check=True,
             env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-            | {"PREFECT_HOME": name, "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{fresh}"},
+            | {"PREFECT_HOME": home, "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{fresh}"},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=240,
         )  # fmt: skip
         fresh.replace(template)

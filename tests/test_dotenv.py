@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from ai_workflow.config import dotenv
 from ai_workflow.config.loader import ConfigError
 from ai_workflow.secret_values import scrub
+from tests import ending_commands
 from tests.config_project import Project
 
 PROJECT = Path(__file__).parents[1]
@@ -119,10 +119,7 @@ def test_commands_read_dotenv_and_report_errors(command: list[str], tmp_path: Pa
     project.write(".env", "GOOD=1\nnonsense hunter2\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIW_", "PREFECT_API"))}
     environment |= {"AIW_ROOT": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ai_workflow", *command],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    done = ending_commands.run([sys.executable, "-m", "ai_workflow", *command], cwd=tmp_path, env=environment)
     assert done.returncode == 2
     assert f"{tmp_path}/.env:2: not NAME=value" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout

@@ -88,7 +88,6 @@ def _changed(copy: Path, stage: str, *names: str, family: str = "", edit: str = 
     return read
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_fingerprint_is_equal_across_processes(copy: Path) -> None:
     own = (

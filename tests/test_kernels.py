@@ -53,13 +53,11 @@ def check_columns(count: int, seed: int) -> None:
         check_evidence(texts, TextRules(default_missing=rules.default_missing))
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_columns_of_unusual_cells_are_coerced_as_single_cells_are() -> None:
     check_columns(150, 0)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_result_does_not_depend_on_cells_that_are_cast_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_text, "_CAST_CELLS", 3)

@@ -146,7 +146,6 @@ def test_non_browser_clients_post_alerts_and_read_metrics(relay: RunningRelay) -
     )
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_valid_token_allows_alert_from_any_host(tmp_path: Path) -> None:
     bearer = {"authorization": f"Bearer {TOKEN}"}
@@ -156,7 +155,6 @@ def test_valid_token_allows_alert_from_any_host(tmp_path: Path) -> None:
         assert posted(relay, {"authorization": "Bearer guess"}) == 401
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_cross_site_requests_to_service_are_rejected(tmp_path: Path) -> None:
     published_models.publish(tmp_path / "store", 0)

@@ -146,7 +146,6 @@ def test_damaged_partition_is_found_through_dataset(store: Store, kind: str) -> 
         Dataset.load(store, result["clean"])
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_process_exits_cleanly_after_parquet_read(store: Store) -> None:
     # A thread of Arrow that still held the file of Python aborted every second one.

@@ -179,7 +179,6 @@ def test_version_deleted_during_planning_is_not_in_plan(local: Registry, monkeyp
     assert [item.name for item in pruning.plan(local, NOW)] == [name for name in listed if name not in gone]
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_concurrent_publish_prune_and_read_lose_no_version(local: Registry, tmp_path: Path) -> None:
     _publish(local, 3)

@@ -222,7 +222,6 @@ def test_concurrent_publishers_lose_no_version(local: Registry, tmp_path: Path) 
     _is_sound(local)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_killed_publisher_leaves_consistent_registry(local: Registry, store: Store, tmp_path: Path) -> None:
     moments = random.Random(0)

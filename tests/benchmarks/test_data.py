@@ -125,7 +125,6 @@ def test_pandas_peer_judges_the_rows_as_the_project_does(shape: Shape, tmp_path:
     bench.run(bench.table(shape), [sys.executable, str(ROOT / "benchmarks" / "peers" / "data_pandas.py")], False)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_peak_memory_adds_up_the_process_tree(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, FAMILY, str(tmp_path / "log")]

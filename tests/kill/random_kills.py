@@ -1,6 +1,6 @@
 """Kills at random moments of a training and a scoring.
 
-`AIW_KILLS` says how many, in the full matrix, `make check-kill`.
+`AIW_KILLS` is their number in `make check-kill`, 12 by default and 60 each night.
 """
 
 from __future__ import annotations

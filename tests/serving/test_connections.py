@@ -204,7 +204,6 @@ def test_expired_client_timeout_skips_inference(shared: Running) -> None:
     assert shared.predict(published_models.ROW)["fallback"] is False, "the version is not to blame"
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_every_log_line_is_valid_json(tmp_path: Path, root: Path) -> None:
     pipeline = published_models.pipeline(

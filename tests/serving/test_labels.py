@@ -68,7 +68,6 @@ def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield found
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_duplicate_labels_are_counted_once_in_evaluation(tmp_path: Path, root: Path) -> None:
     folder = pipeline(tmp_path, prediction_log={"enabled": True, "segment_seconds": 0.3})

@@ -60,7 +60,6 @@ def pipeline(folder: Path, **settings: Any) -> Path:
     return published_models.pipeline(folder, service={"prediction_log": settings}, inference=published_models.PATIENT)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
     rows = [*published_models.rows(40, 3), {**published_models.ROW, "price": "9.5"}]
@@ -85,7 +84,6 @@ def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, 
     assert (found["time"] - pd.Timestamp.now("UTC").tz_localize(None)).abs().max() < pd.Timedelta(minutes=5)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_default_responses_are_logged_separately_without_row_values(tmp_path: Path) -> None:
     root = tmp_path / "store"
@@ -117,7 +115,6 @@ def test_sigkill_loses_at_most_last_second_of_predictions(moment: float, tmp_pat
     assert len(kept) >= 50
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_unwritable_log_does_not_block_responses_and_drops_are_counted(tmp_path: Path, root: Path) -> None:
     folder = root / prediction_log.FOLDER / published_models.PIPELINE

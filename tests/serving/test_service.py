@@ -358,7 +358,6 @@ def test_public_host_without_token_is_rejected_at_start(tmp_path: Path) -> None:
     assert "set service.token" in said
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_missing_token_secret_or_used_port_is_rejected_at_start(tmp_path: Path) -> None:
     named = published_models.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
@@ -369,7 +368,6 @@ def test_missing_token_secret_or_used_port_is_rejected_at_start(tmp_path: Path) 
     assert f"cannot listen on 127.0.0.1:{port}" in said
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_overload_returns_503_with_retry_after_and_health_stays_up(tmp_path: Path, faults: Path, root: Path) -> None:
     pipeline = published_models.pipeline(tmp_path, service={"max_in_flight": 4}, inference={"deadline_ms": 1000})
@@ -409,7 +407,6 @@ def test_fallback_is_logged_with_trace_without_repeats(tmp_path: Path, faults: P
         assert not any(STABLE in shown for shown in examples(running))
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_failing_pinned_version_has_no_fallback(tmp_path: Path, faults: Path, root: Path) -> None:
     with Running(published_models.pipeline(tmp_path), root, faults) as running:

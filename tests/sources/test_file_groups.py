@@ -195,7 +195,6 @@ def test_duplicate_rows_of_two_files_are_found_and_named(store: Store, tmp_path:
     assert lines[["source", "row", "reason"]].values.tolist() == [["f007.csv", 2, "repeats an earlier row"]]
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_predictions_for_small_files_have_unique_ids_and_own_source(bought: Made, tmp_path: Path) -> None:
     for number, frame in enumerate(parted(people(200, seed=5).drop(columns=["bought", "spent"]), COUNT)):

@@ -95,7 +95,6 @@ def _published(store: Store, **changes: Any) -> tuple[Made, pd.DataFrame]:
     return made, frame
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_predictions_of_a_target_far_from_zero_have_its_unit(store: Store) -> None:
     made, frame = _published(store)
@@ -123,7 +122,6 @@ def test_parameter_that_depends_on_the_level_is_a_warning(store: Store, caplog: 
     assert "trainer.params.reg_sqrt does not allow a centre" in caplog.text
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_network_learns_a_target_far_from_zero(store: Store) -> None:
     pytest.importorskip("torch")

@@ -66,7 +66,6 @@ def losses(table: PublicTable, truth: np.ndarray, predictions: np.ndarray) -> np
     return (truth.astype(str) != predictions.astype(str)).astype(float)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.parametrize("build", public_tables.TABLES, ids=lambda build: build.__name__)
 def test_public_table_trains_about_as_well_as_plain_lightgbm(

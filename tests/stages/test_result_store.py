@@ -132,7 +132,6 @@ def test_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
     assert "manifest.json" not in store.names(f"predictions/people/model_v1.0/{scored['fingerprint']}")
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_batch_without_rows_is_stored_with_zero_predictions(bought: Made) -> None:
     store = bought.pipeline.store

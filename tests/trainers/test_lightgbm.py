@@ -50,7 +50,6 @@ def test_model_bytes_do_not_depend_on_process_or_threads(
         assert (tmp_path / f"{kind}.whole-losses").read_text() == repr(losses)
 
 
-@pytest.mark.integration
 @pytest.mark.slow
 def test_resumed_training_in_other_process_gives_identical_model(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, list[float]]]

@@ -48,7 +48,7 @@ def call(threads: int | None, work: Callable[..., Result], *args: Any, **options
         _threads.reset(token)
 
 
-def number() -> int:
+def count() -> int:
     """Return the number of threads that compute at once."""
     return _threads.get() or default_threads()
 
@@ -75,13 +75,13 @@ def ordered_map(work: Callable[[Item], Result], items: Sequence[Item], unit: str
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
-    count = min(number(), len(items))
-    if count <= 1:
+    threads = min(count(), len(items))
+    if threads <= 1:
         yield from map(work, items)
         return
     futures, start = [], 0
     stop = threading.Event()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="partition")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="partition")
     try:
         futures = _submit(pool, work, items, stop)
         for future in futures:

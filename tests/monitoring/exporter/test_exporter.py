@@ -18,7 +18,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, metrics
 from ai_workflow.training.checkpoints import Checkpoints
 from benchmarks import registry
-from tests import processes
+from tests import ending_commands, processes
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.exporter_stores import ROOT, Book, Exporting, scrape, told
 
@@ -121,9 +121,7 @@ def test_exporter_stops_on_signal_and_reports_used_port(tmp_path: Path) -> None:
     store = tmp_path / "not yet"
     with Exporting(store) as exporting:
         command = ["-m", "ai_workflow", "exporter", "--store", str(store), "--port", str(exporting.port)]
-        second = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
-        )
+        second = ending_commands.run([sys.executable, *command], cwd=ROOT)
         exporting.process.send_signal(signal.SIGTERM)
         _, log = exporting.process.communicate(timeout=120)
     assert exporting.process.returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ai_workflow.config import loader
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import secret_blocks
 from ai_workflow.provisioning.blocks import block_values
-from tests import services
+from tests import ending_commands, services
 from tests.monitoring.relay.running_relay import ROOT
 
 pytestmark = pytest.mark.integration
@@ -79,7 +78,7 @@ def test_relay_start_failure_exits_with_code_2_and_reason(tmp_path: Path) -> Non
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         command = [sys.executable, "-m", "ai_workflow", "relay", "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+        done = ending_commands.run(command, cwd=ROOT)
 
     assert done.returncode == 2
     assert "cannot listen on 127.0.0.1" in done.stderr

@@ -166,8 +166,8 @@ def _ranges(
         yield known
         records.advance(known)
         current = matched.next()
-    for piece, count in _counted(cuts.pieces(text, quote), source, dialect):
-        for data, rows in _split(piece, count, size, current.rows, dialect):
+    for piece, piece_rows in _counted(cuts.pieces(text, quote), source, dialect):
+        for data, rows in _split(piece, piece_rows, size, current.rows, dialect):
             current.add(data, rows)
             if current.rows == size:
                 yield _saved(records, current)
@@ -179,13 +179,13 @@ def _ranges(
 def _counted(pieces: Iterator[bytes], source: CsvSource, dialect: Dialect) -> Iterator[tuple[bytes, int]]:
     """Yield pieces of text with their numbers of rows; several threads check and count."""
 
-    def count(piece: bytes) -> int:
+    def count_rows(piece: bytes) -> int:
         cancellation.check()
         text_check.check(piece, source.encoding)
         return parser.count_rows(piece, dialect)
 
-    while batch := list(itertools.islice(pieces, partition_threads.number())):
-        yield from zip(batch, partition_threads.ordered_map(count, batch), strict=True)
+    while batch := list(itertools.islice(pieces, partition_threads.count())):
+        yield from zip(batch, partition_threads.ordered_map(count_rows, batch), strict=True)
 
 
 def _saved(records: _Records, current: _OpenRange) -> IndexedRange:
