@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import re
@@ -18,6 +19,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from ai_workflow.config import reader as config_reader
 from ai_workflow.local.server import Server
 from tests import object_store, services
 
@@ -123,9 +125,10 @@ class _FailuresAtOnce:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Print failures at once in CI, and do not wait for the disk in unit tests, which takes a fifth of their time."""
+    """Print failures at once in CI. In unit tests do not wait for the disk, and parse equal configurations once."""
     if config.option.markexpr == UNIT:
         os.fsync = lambda fd: None
+        config_reader._compose = functools.lru_cache(64)(config_reader._compose)
     if os.environ.get(NO_SKIPS):
         config.pluginmanager.register(_FailuresAtOnce(config))
 

@@ -77,6 +77,7 @@ def test_dropped_nested_key_is_not_read(store: Store, tmp_path: Path) -> None:
     assert rows(store, jsonl(path, drop=("tags", "__x"))) == [(1, 1), (2, 2)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, None])
 def test_compressed_lines_are_read(store: Store, tmp_path: Path, pack: Any) -> None:
     text = "".join(f'{{"a": {number}, "b": "\u00e4"}}\n' for number in range(30_000)).encode()

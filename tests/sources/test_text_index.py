@@ -23,6 +23,8 @@ from ai_workflow.stages import data_loader, feature_engineering, preprocessor
 from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, refused, rows, write
 
+pytestmark = pytest.mark.integration
+
 COMMAS = Dialect(3, ",", '"')
 USUAL = ["1", "", "a b", '"a,b"', '"line\nline"', '"x ""y"" z"', "ä€", "?", " ? ", '""']
 VALUES = [*USUAL, '"', 'in"ch', '"\r\n"', " ", '"\n\n"', "\0", "\t", "\ufeff", '"in\rch"']

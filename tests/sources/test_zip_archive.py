@@ -69,6 +69,7 @@ def test_large_member_is_streamed(store: Store, tmp_path: Path) -> None:
     assert load(store, csv(path)).rows == 500_000
 
 
+@pytest.mark.integration
 def test_bomb_of_one_line_is_rejected(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", archive(a_csv=b"a,b\n1," + b"2" * (32 << 20)))
     assert "is longer than 8 MiB" in refused(store, csv(path))

@@ -319,6 +319,7 @@ def batch_with_bad_rows(*bad: int) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.integration
 def test_scoring_quarantines_single_bad_row_with_warning(
     store: Store, bought: Made, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,6 +112,7 @@ def test_only_partitions_with_other_types_are_cleaned_again(
     assert clean_files(store, result) == with_types_decided_first(tmp_path, frames)
 
 
+@pytest.mark.integration
 def test_text_in_last_partition_makes_distinct_values_of_others_count(store: Store, tmp_path: Path) -> None:
     frame = numbers(800)
     frame["note"] = [str(number) if number < 600 else f"note {number}" for number in range(800)]
@@ -167,6 +168,7 @@ def test_interrupted_run_resumes_without_reading_finished_partitions(
     assert clean_files(store, result) == with_types_decided_first(tmp_path, frames)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("short", ["table", "rows"])
 def test_memory_shortage_changes_no_result(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: str, checks: list[int]
@@ -190,6 +192,7 @@ def test_memory_shortage_changes_no_result(
     assert clean_files(store, result) == with_types_decided_first(tmp_path, frames)
 
 
+@pytest.mark.integration
 def test_cells_of_partitions_with_different_kinds_are_cleaned_by_types_of_table(store: Store, tmp_path: Path) -> None:
     frame = numbers(600)
     frame["mixed"] = [CELLS[number // 100] for number in range(600)]

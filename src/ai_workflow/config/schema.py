@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -69,11 +70,11 @@ def keys_at(path: KeyPath, kind: object = None) -> Sequence[str]:
     return sorted({name for model in chosen for name, _ in _fields(model)})
 
 
-def _annotations(path: KeyPath) -> list[Any]:
-    annotations: list[Any] = [Settings]
-    for part in path:
-        annotations = [inner for outer in annotations for inner in _inside(outer, part)]
-    return annotations
+@functools.lru_cache(4096)  # a check of one file looks at each of its paths a dozen times
+def _annotations(path: KeyPath) -> tuple[Any, ...]:
+    if not path:
+        return (Settings,)
+    return tuple(inner for outer in _annotations(path[:-1]) for inner in _inside(outer, path[-1]))
 
 
 def _members(outer: Any) -> list[Any]:
