@@ -12,7 +12,8 @@ from ai_workflow.config.settings import CsvSource, ParquetSource, SampleSource, 
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.sources import csv_source
+from ai_workflow.sources.file_columns import FileColumns
+from ai_workflow.sources.text_index.whole_files import FileReader
 from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
 
@@ -40,13 +41,13 @@ def sample(name: str = "digits", **options: Any) -> SampleSource:
 def parsed_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that gets the names of the files that are parsed from now on."""
     names: list[str] = []
-    real = csv_source.read
+    real = FileReader.tables
 
-    def read(file: Any, *rest: Any) -> Any:
-        names.append(file.name)
-        return real(file, *rest)
+    def tables(reader: FileReader, columns: FileColumns) -> Any:
+        names.append(columns.file.name)
+        return real(reader, columns)
 
-    monkeypatch.setattr(csv_source, "read", read)
+    monkeypatch.setattr(FileReader, "tables", tables)
     return names
 
 

@@ -16,8 +16,12 @@ from ai_workflow.errors import StageError
 from ai_workflow.features.row_rules import RowRules
 from ai_workflow.quality import labels
 from ai_workflow.quality.label_reader import LabelReader
+from ai_workflow.runtime import partition_threads
 from ai_workflow.sources import csv_source, file_groups
+from ai_workflow.sources.file_columns import FileColumns
 from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.text_index import whole_files
+from ai_workflow.sources.text_index.whole_files import FileReader
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor
 from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, parsed_files, refused, write
@@ -49,6 +53,31 @@ def small_files(folder: Path, count: int = COUNT, each: int = 10) -> Path:
         lines = [f"{number},{number * each + row},{'yes' if row % 2 else 'no'}" for row in range(each)]
         write(folder / f"f{number:03d}.csv", "\n".join(["file,value,y", *lines, ""]))
     return folder
+
+
+def unusual_files(folder: Path) -> Path:
+    """Write small files in many forms, some of which only the sequential reader reads."""
+    texts = {
+        "blank line": "file,value,y\n1,2,no\n\n3,4,yes\n",
+        "CR LF": "file,value,y\r\n1,2,no\r\n3,4,yes\r\n",
+        "CR": "file,value,y\r1,2,no\r3,4,yes\r",
+        "byte order mark": "\ufefffile,value,y\n1,2,no\n",
+        "missing": 'file,value,y\n1,,no\n ,"",NA\n',
+        "no line end": "file,value,y\n1,2,no",
+        "no rows": "file,value,y\n",
+        "other columns": "file,extra\n7,x\n",
+        "quotes": 'file,value,y\n1,"2\n\n3",no\n"a,b","x ""y""",in"ch\n',
+        "quoted header": '"file","value","y"\n1,2,no\n',
+        "spaces": "file, value ,y\n 1 , 2,\tno\n",
+        "folder=x/folder": "file,value,y\n1,2,no\n",
+    }
+    for name, text in texts.items():
+        write(folder / f"{name}.csv", text)
+    return small_files(folder)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def clean(store: Store, folder: Path, **changes: Any) -> Any:
@@ -94,6 +123,40 @@ def test_rows_of_group_name_their_file_and_row(store: Store, tmp_path: Path) -> 
     assert frame[SOURCE].tolist() == [f"f{int(number):03d}.csv" for number in frame["file"]]
     assert frame["value"].astype(int).tolist() == list(range(COUNT * 10))
     assert frame["__row"].tolist() == list(range(2, 12)) * COUNT
+
+
+@pytest.mark.parametrize("options", [{}, {"strip": True}, {"drop": ("value",)}, {"missing": ("2", "no")}])
+def test_files_parsed_at_once_equal_those_read_in_sequence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    source = csv(unusual_files(tmp_path / "in"), **options)
+    at_once = load(Store(tmp_path / "a"), source)
+    assert any(part.rows for part in at_once.partitions)
+    with monkeypatch.context() as patch:
+        patch.setattr(whole_files, "MAX_FILE_BYTES", -1)
+        assert load(Store(tmp_path / "b"), source) == at_once
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_usual_files_are_parsed_at_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_files(tmp_path)
+    monkeypatch.delattr(csv_source, "read")
+    assert load(store, csv(tmp_path)).rows == COUNT * 10
+
+
+def test_number_of_threads_changes_no_file(tmp_path: Path) -> None:
+    source = csv(small_files(tmp_path / "in", 200, 3))
+    for threads in (1, 2, 4):
+        loaded = partition_threads.call(threads, load, Store(tmp_path / str(threads)), source)
+        assert len(loaded.partitions) > 2
+    assert files_of(tmp_path / "1") == files_of(tmp_path / "2") == files_of(tmp_path / "4")
+
+
+def test_error_in_group_is_that_of_first_malformed_file(store: Store, tmp_path: Path) -> None:
+    small_files(tmp_path, 300, 2)
+    for number in (40, 160, 290):
+        write(tmp_path / f"f{number:03d}.csv", "file,value,y\n1,2,3,4\n")
+    assert "f040.csv, row 2: 3 columns expected, 4 found" in refused(store, csv(tmp_path))
 
 
 @pytest.mark.integration
@@ -159,16 +222,16 @@ def test_memory_shortage_in_group_halves_partitions(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_files(tmp_path, each=200)
-    real = csv_source.read
+    real = FileReader.tables
     failed: list[str] = []
 
-    def short(file: Any, *rest: Any) -> Any:
-        yield from real(file, *rest)
+    def short(reader: FileReader, columns: FileColumns) -> Any:
+        yield from real(reader, columns)
         if not failed:
-            failed.append(file.name)
+            failed.append(columns.file.name)
             raise MemoryError
 
-    monkeypatch.setattr(csv_source, "read", short)
+    monkeypatch.setattr(FileReader, "tables", short)
     assert load(store, csv(tmp_path, partition_rows=4000)).rows == COUNT * 200
     assert failed
 

@@ -64,17 +64,18 @@ def ordered_map(work: Callable[[Item], Result], items: Sequence[Item], unit: str
         items: partitions, for example.
         unit: the unit of the progress that is reported; None: no report.
     """
-    results: list[Result] = []
+    done: list[Result] = []
     # Closed on an error of the report too, so that no thread outlives this call.
-    with contextlib.closing(_results(work, items)) as computed:
+    with contextlib.closing(results(work, items)) as computed:
         for result in computed:
-            results.append(result)
+            done.append(result)
             if unit is not None:
-                progress.report(len(results), len(items), unit)
-    return results
+                progress.report(len(done), len(items), unit)
+    return done
 
 
-def _results(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
+def results(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
+    """Yield what `ordered_map` returns, each result as soon as it and those before it are there; close it after use."""
     threads = min(count(), len(items))
     if threads <= 1:
         yield from map(work, items)

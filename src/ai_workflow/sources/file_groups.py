@@ -6,14 +6,19 @@ the group that it is in. Rows of a group name their file in the column `__source
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ai_workflow.datasets.partitions import SOURCE
+from ai_workflow.runtime import partition_threads
 from ai_workflow.sources.input_files import InputFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Result = TypeVar("Result")
 
 # A larger file has partitions of its own.
 MAX_FILE_BYTES = 1 << 20
@@ -42,6 +47,22 @@ def split(files: Sequence[InputFile]) -> Iterator[tuple[InputFile, ...]]:
             pending = []
     if pending:
         yield tuple(pending)
+
+
+def map_groups(
+    work: Callable[[tuple[InputFile, ...]], Result], files: Sequence[InputFile]
+) -> Iterator[tuple[tuple[InputFile, ...], Result]]:
+    """Yield each group of files with `work(group)`, in order.
+
+    Groups of small files are given to several threads. A large file has all threads for itself.
+    """
+    for is_small, groups in itertools.groupby(split(files), lambda group: group[0].bytes <= MAX_FILE_BYTES):
+        if is_small:
+            batch = list(groups)
+            with contextlib.closing(partition_threads.results(work, batch)) as results:
+                yield from zip(batch, results, strict=True)
+        else:
+            yield from ((group, work(group)) for group in groups)
 
 
 class GroupReader:

@@ -22,19 +22,13 @@ from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord,
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
-from ai_workflow.sources import (
-    file_columns,
-    file_groups,
-    input_files,
-    partitioner,
-    sklearn_samples,
-    sql_source,
-)
+from ai_workflow.sources import file_columns, file_groups, input_files, partitioner, sklearn_samples, sql_source
 from ai_workflow.sources.file_columns import Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.text_index import indexed_partitions
 from ai_workflow.sources.text_index.indexed_partitions import Indexer
+from ai_workflow.sources.text_index.whole_files import FileReader
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -44,6 +38,8 @@ if TYPE_CHECKING:
 
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
+# The partitions of a group of files, and the positions of the files without rows.
+_GroupPartitions = tuple[list[Partition], list[int]]
 log = logger("data_loader")
 
 
@@ -150,11 +146,15 @@ def _from_files(
     by_name = {each.file.name: each for each in columns}
     present: dict[str, Collection[str]] = {}
     count = 0
-    for files in file_groups.split(inputs):
-        group = GroupReader(files, lambda file: file_columns.read(reader, by_name[file.name], source, schema))
+    texts = FileReader(source, schema)
+
+    def load_group(files: tuple[InputFile, ...]) -> _GroupPartitions:
+        group = GroupReader(files, lambda file: texts.tables(by_name[file.name]))
         folders = dict(by_name[files[0].name].folders)
         index = indexed_partitions.indexer_of(store, [by_name[file.name] for file in files], source, schema)
-        group_parts, empty = _from_group(store, group, [options, schema], folders, source.partition_rows, index)
+        return _from_group(store, group, [options, schema], folders, source.partition_rows, index)
+
+    for files, (group_parts, empty) in file_groups.map_groups(load_group, inputs):
         present |= {file.name: by_name[file.name].kinds for n, file in enumerate(files) if n not in empty}
         for number in empty if len(inputs) > 1 else ():
             log.warning("%s has no rows", files[number].shown)
@@ -184,8 +184,8 @@ def _from_group(
     folders: dict[str, str | None],
     partition_rows: int,
     index: Indexer | None,
-) -> tuple[list[Partition], list[int]]:
-    """Return the partitions of a group of files, and the positions of the files without rows.
+) -> _GroupPartitions:
+    """Return the partitions of a group of files.
 
     The key of a single file has the values of its folders, but not its name.
     """

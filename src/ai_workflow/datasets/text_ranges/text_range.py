@@ -28,7 +28,18 @@ class RangeColumn(TypedDict):
     value: str | None
 
 
-class TextRange(TypedDict):
+class TextForm(TypedDict):
+    """Form of a text: number of columns, delimiter, quote, missing words, and the columns to read."""
+
+    width: int
+    delimiter: str
+    quote: str
+    missing: list[str]
+    strip: bool
+    columns: list[RangeColumn]
+
+
+class TextRange(TextForm):
     """Content of a range, stored as JSON: all that its rows depend on, but not the name of the file.
 
     `sha256` is the digest of the bytes, `first_row` the number of the first row, as in a spreadsheet.
@@ -37,12 +48,6 @@ class TextRange(TypedDict):
     sha256: str
     first_row: int
     rows: int
-    width: int
-    delimiter: str
-    quote: str
-    missing: list[str]
-    strip: bool
-    columns: list[RangeColumn]
 
 
 class TextPlace(TypedDict):
@@ -91,9 +96,9 @@ def tables(content: TextRange, place: TextPlace, row_column: str, columns: list[
             for piece in place["pieces"]:
                 data = file.read(piece)
                 digest.update(data)
-                table = _table(data, content, row, row_column, columns)
-                row += table.num_rows
-                yield table
+                read = table(data, content, row, row_column, columns)
+                row += read.num_rows
+                yield read
     except OSError as error:
         reason = "does not exist any more" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise StageError(f"{place['file']} was loaded and {reason}", _REMEDY) from error
@@ -103,19 +108,19 @@ def tables(content: TextRange, place: TextPlace, row_column: str, columns: list[
         raise _changed(place)
 
 
-def _changed(place: TextPlace) -> StageError:
-    last = place["offset"] + sum(place["pieces"])
-    return StageError(f"{place['file']} has changed since it was loaded, in bytes {place['offset']} to {last}", _REMEDY)
+def table(data: bytes, content: TextForm, row: int, row_column: str, columns: list[str] | None) -> pa.Table:
+    """Return the selected columns of a text of whole rows, preceded by the row numbers if these are selected.
 
+    Args:
+        data: UTF-8 without a byte order mark or NUL.
+        content: form of the text.
+        row: number of the first row.
+        row_column: name of the column of row numbers.
+        columns: names of the columns to return, in their order in the range; all if None.
 
-def _chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
-    while size and (chunk := file.read(min(size, _CHUNK))):
-        size -= len(chunk)
-        yield chunk
-
-
-def _table(data: bytes, content: TextRange, row: int, row_column: str, columns: list[str] | None) -> pa.Table:
-    """Return the selected columns of a piece, preceded by the row numbers if these are selected."""
+    Raises:
+        UnusualTextError: a row has another width, or a quote is open at the end.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -134,6 +139,17 @@ def _table(data: bytes, content: TextRange, row: int, row_column: str, columns: 
             values = parsed[str(column["position"])]
             made[column["name"]] = _stripped(values, missing) if is_stripped else values
     return pa.table(made)
+
+
+def _changed(place: TextPlace) -> StageError:
+    last = place["offset"] + sum(place["pieces"])
+    return StageError(f"{place['file']} has changed since it was loaded, in bytes {place['offset']} to {last}", _REMEDY)
+
+
+def _chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size and (chunk := file.read(min(size, _CHUNK))):
+        size -= len(chunk)
+        yield chunk
 
 
 def _stripped(values: pa.ChunkedArray, missing: Sequence[str]) -> pa.ChunkedArray:

@@ -13,7 +13,7 @@ from ai_workflow.datasets import fingerprint, source_columns
 from ai_workflow.datasets.partitions import FOLDER, Partition, PartitionRecord
 from ai_workflow.datasets.source_columns import MissingRules
 from ai_workflow.datasets.text_ranges.parser import Dialect, UnusualTextError
-from ai_workflow.datasets.text_ranges.text_range import RangeColumn, TextPlace, TextRange
+from ai_workflow.datasets.text_ranges.text_range import TextForm, TextPlace, TextRange
 from ai_workflow.sources import csv_header
 from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import MAX_FILE_BYTES
@@ -60,9 +60,8 @@ def _of_file(store: Store, columns: FileColumns, source: CsvSource, schema: Sche
     except (UnusualTextError, MemoryError) as error:
         log.debug("the rows of %s are copied: %s", file.shown, error)
         return None
-    rules = MissingRules(source.missing, source.strip)
-    described = [_column(name, names, columns, rules) for name, _ in schema]
-    return [_partition(store, each, dialect, rules, described) for each in ranges]
+    form = form_of(names, columns, source, schema)
+    return [_partition(store, each, form) for each in ranges]
 
 
 def placed(part: Partition, file: InputFile) -> Partition:
@@ -70,30 +69,40 @@ def placed(part: Partition, file: InputFile) -> Partition:
     return replace(part, place={**part.place, "file": file.path}) if part.place else part
 
 
-def _column(name: str, names: list[str], columns: FileColumns, rules: MissingRules) -> RangeColumn:
+def form_of(names: list[str], columns: FileColumns, source: CsvSource, schema: Schema) -> TextForm:
+    """Return the form of a text file with the columns `names`, whose rows have the columns of `schema`."""
+    rules = MissingRules(source.missing, source.strip)
+    positions = {name: number for number, name in enumerate(names)}
+    own = {name for name, _ in columns.own}
+    return {
+        "width": len(names),
+        "delimiter": source.delimiter,
+        "quote": source.quote,
+        "missing": sorted({"", *(token.strip() if rules.strip else token for token in rules.tokens)}),
+        "strip": rules.strip,
+        "columns": [
+            {"name": name, "position": positions[name], "value": None}
+            if name in own
+            else {"name": name, "position": None, "value": _folder_value(columns.folders.get(name), rules)}
+            for name, _ in schema
+        ],
+    }
+
+
+def _folder_value(value: str | None, rules: MissingRules) -> str | None:
     import pyarrow as pa
 
-    if name in dict(columns.own):
-        return {"name": name, "position": names.index(name), "value": None}
-    folder = pa.chunked_array([[columns.folders.get(name)]], pa.string())
-    value = source_columns.normalize(folder, "string", rules)[0].as_py()
-    return {"name": name, "position": None, "value": value}
+    text: str | None = source_columns.normalize(pa.chunked_array([[value]], pa.string()), "string", rules)[0].as_py()
+    return text
 
 
-def _partition(
-    store: Store, indexed: IndexedRange, dialect: Dialect, rules: MissingRules, columns: list[RangeColumn]
-) -> PartitionRecord:
+def _partition(store: Store, indexed: IndexedRange, form: TextForm) -> PartitionRecord:
     """Write the description of a range, and return its partition."""
     content: TextRange = {
         "sha256": indexed["sha256"],
         "first_row": indexed["first_row"],
         "rows": indexed["rows"],
-        "width": dialect.width,
-        "delimiter": dialect.delimiter,
-        "quote": dialect.quote,
-        "missing": sorted({"", *(token.strip() if rules.strip else token for token in rules.tokens)}),
-        "strip": rules.strip,
-        "columns": columns,
+        **form,
     }
     name = fingerprint.of("range", content)
     ref = store.write(f"{FOLDER}/{STAGE}/{name}.text.json", json_text.document(content))

@@ -19,10 +19,10 @@ from ai_workflow.datasets.text_ranges import parser
 from ai_workflow.datasets.text_ranges.parser import Dialect, UnusualTextError
 from ai_workflow.errors import StoreError
 from ai_workflow.runtime import cancellation, partition_threads
-from ai_workflow.sources import file_formats, input_files
+from ai_workflow.sources import input_files
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.partitioner import STAGE
-from ai_workflow.sources.text_index import cuts, text_check
+from ai_workflow.sources.text_index import cuts, header_line, text_check
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # A file that has grown is known by its beginning.
 _BEGINNING_BYTES = 1 << 16
-_HEADER_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
 
 
 class IndexedRange(TypedDict):
@@ -136,8 +134,9 @@ def ranges(store: Store, file: InputFile, source: CsvSource, dialect: Dialect) -
         MemoryError: memory ran out.
     """
     with input_files.opened(file.path) as raw:
-        head = raw.read(_HEADER_BYTES)
-        start = _start(head, source, dialect)
+        head = raw.read(header_line.HEAD_BYTES)
+        start = header_line.end(head, source)
+        header_line.check(head[:start], source, dialect)
         raw.seek(0)
         text = _File(raw)
         text.read(start)
@@ -229,22 +228,3 @@ def _split(piece: bytes, rows: int, size: int, pending: int, dialect: Dialect) -
             raise UnusualTextError("quotes are used in an unusual way")
         yield data, count
         first, start, pending = first + count, end, 0
-
-
-def _start(head: bytes, source: CsvSource, dialect: Dialect) -> int:
-    """Return the offset of the first row of data.
-
-    Raises:
-        UnusualTextError: the file is compressed, or its header is not proved.
-    """
-    if file_formats.is_compressed(head):
-        raise UnusualTextError("a compressed file")
-    mark = len(_BOM) if head.startswith(_BOM) else 0
-    if not source.header:
-        return mark
-    ends = cuts.row_ends(head[mark:], dialect.quote.encode())
-    header = head[mark : mark + int(ends[0])]
-    if len(ends) < 2 or parser.count_rows(header, dialect) != 1:
-        raise UnusualTextError("a long header")
-    text_check.check(header, source.encoding)
-    return mark + len(header)
