@@ -20,6 +20,7 @@ def report(**other: Any) -> dict[str, Any]:
             ],
         },
         "baseline": {"accuracy": 0.977, "auc": 0.5, "log_loss": 0.11},
+        "scoring": {"positive_class": "yes", "quantile": None},
         "gate": {"metric": "accuracy", "verdict": "passes", "baseline": 0.955, "beats_baseline": True},
         "adapted": {},
         "left_out": {"rejected": 0, "without_target": 0, "duplicates": 0},

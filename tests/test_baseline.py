@@ -6,14 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
+from ai_workflow.config.settings import METRICS
 from ai_workflow.evaluation import baseline
+from ai_workflow.evaluation.scores import ScoreOptions
 
 CLASSES: dict[str, Any] = {
     "target": "y", "classes": ["a", "b"], "statistics": {"y": {"counts": [["a", 70], ["b", 30]]}},
 }  # fmt: skip
-NUMBERS: dict[str, Any] = {"target": "y", "classes": None, "statistics": {"y": {"median": 0.0, "mean": 0.0}}}
-OF_CLASSES, OF_NUMBERS = ("accuracy", "auc", "log_loss"), ("mae", "rmse", "r2")
+NUMBERS: dict[str, Any] = {
+    "target": "y", "classes": None,
+    "statistics": {"y": {"median": 3.0, "mean": 3.0, "quantiles": [2.0, 2.5, 3.0, 3.5, 4.0]}},
+}  # fmt: skip
+OF_CLASSES, OF_NUMBERS = METRICS["classification"], METRICS["regression"]
 
 
 def chances(second: np.ndarray) -> np.ndarray:
@@ -42,10 +48,10 @@ def test_random_classifier_beats_baseline_within_false_positive_rate(metric: str
 @pytest.mark.parametrize("metric", OF_NUMBERS)
 def test_regression_beats_baseline_only_with_signal(metric: str) -> None:
     draw = np.random.default_rng(2)
-    y = draw.normal(size=60)
+    y = draw.normal(3, 1, 60).clip(0.5)
     assert baseline.compare(metric, y, y + draw.normal(0, 0.3, 60), NUMBERS).beats
-    assert not baseline.compare(metric, y, draw.normal(0, 0.3, 60), NUMBERS).beats
-    assert not baseline.compare(metric, y, np.zeros(60), NUMBERS).beats
+    assert not baseline.compare(metric, y, draw.normal(3, 0.3, 60), NUMBERS).beats
+    assert not baseline.compare(metric, y, np.full(60, 3.0), NUMBERS).beats
 
 
 @pytest.mark.parametrize("metric", OF_CLASSES)
@@ -73,3 +79,29 @@ def test_overflow_or_single_class_does_not_beat_baseline() -> None:
     y = np.array([1e200, -1e200, 0.0, 1.0])
     assert not baseline.compare("rmse", y, y * 0.5, NUMBERS).beats
     assert not baseline.compare("auc", np.zeros(9), chances(np.linspace(0, 1, 9)), CLASSES).beats
+
+
+@pytest.mark.parametrize("metric", ["precision", "recall", "f1", "balanced_accuracy", "average_precision"])
+def test_information_about_classes_is_told_from_chance(metric: str) -> None:
+    draw = np.random.default_rng(4)
+    y = (draw.random(300) < 0.1).astype(float)
+    informed = chances(np.where(y == 1, 0.55, 0.2) + draw.normal(0, 0.15, 300))
+    assert baseline.compare(metric, y, informed, CLASSES).beats
+    found = baseline.compare(metric, y, chances(np.linspace(0.6, 0.9, 300)), CLASSES)
+    assert not found.beats
+
+
+def test_recall_of_always_positive_does_not_beat_baseline() -> None:
+    y = np.array([0.0] * 90 + [1.0] * 10)
+    found = baseline.compare("recall", y, chances(np.full(100, 0.9)), CLASSES)
+    assert (found.is_better, found.beats) == (True, False)
+
+
+def test_quantile_loss_is_compared_with_its_quantile() -> None:
+    options = ScoreOptions(quantile=0.9)
+    y = np.random.default_rng(1).normal(3, 1, 200)
+    high = np.full(200, np.quantile(y, 0.9))
+    found = baseline.compare("quantile_loss", y, high + (y - 3) * 0.5, NUMBERS, options)
+    assert found.beats
+    assert found.value == pytest.approx(metrics.mean_pinball_loss(y, np.full(200, 3.8), alpha=0.9))
+    assert not baseline.compare("quantile_loss", y, y * 0 + 3, NUMBERS, options).beats

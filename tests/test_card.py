@@ -29,6 +29,12 @@ def test_card_shows_training_facts_and_gate_result() -> None:
         assert fact in text
 
 
+def test_card_names_positive_class() -> None:
+    assert "- **positive class**: `yes` (precision, recall, f1)\n" in model_card.render(report())
+    several = report(scoring={"positive_class": None, "quantile": None})
+    assert "positive class" not in model_card.render(several)
+
+
 def test_card_counts_rows_left_out_by_reason() -> None:
     left_out = {"rejected": 3, "without_target": 50, "duplicates": 0}
     assert "- **rows left out**: 3 rejected, 50 without target\n" in model_card.render(report(left_out=left_out))
@@ -127,9 +133,18 @@ def test_table_cell_neutralizes_markup_and_keeps_visible_text(text: str) -> None
 @pytest.mark.parametrize("word", ["Wilson", "Per class"])
 def test_regression_card_has_no_class_sections(word: str) -> None:
     scores = {"mae": 1.0, "rmse": 2.0, "r2": None}
-    text = model_card.render(report(task="regression", classes=None, scores=scores, baseline=scores))
+    text = model_card.render(
+        report(
+            task="regression",
+            classes=None,
+            scoring={"positive_class": None, "quantile": 0.9},
+            scores=scores,
+            baseline=scores,
+        )
+    )
     assert word not in text
     assert "| r2 | – | – |" in text
+    assert "- **quantile of quantile_loss**: 0.9" in text
 
 
 def test_card_lists_columns_left_out_with_reasons() -> None:

@@ -152,6 +152,50 @@ def test_quality_gate_rejects_model_worse_than_stable(metric: str, value: float,
     assert passes or ("evaluate.tolerance" in verdict and f"{before:.4f}" in verdict)
 
 
+PER_CLASS = [
+    {"class": "a", "precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 10},
+    {"class": "b", "precision": 0.6, "recall": 0.3, "f1": 0.4, "support": 5},
+    {"class": "c", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+]
+
+
+@pytest.mark.parametrize(
+    ("per_class", "problem"),
+    [
+        ({"recall": {"a": 0.8, "b": 0.3}, "f1": {"a": 0.85}}, ""),
+        ({"recall": {"a": 0.81}}, "recall 0.8000 of class 'a' is below 0.81 (evaluate.per_class)"),
+        ({"recall": {"c": 0.1}}, "no row held out is of class 'c', so its recall cannot be computed"),
+        ({"precision": {"d": 0.1}}, "class 'd' is not in the training rows (evaluate.per_class)"),
+        (
+            {"precision": 0.6, "f1": 0.5},
+            "no row held out is of class 'c', so its precision cannot be computed, f1 0.4000",
+        ),
+    ],
+)
+def test_quality_gate_enforces_minimum_per_class(per_class: dict[str, Any], problem: str) -> None:
+    gate = QualityGate(metric="accuracy", minimum=None, tolerance=0, per_class=per_class)
+    passed, verdict = judge({"accuracy": 0.9, "per_class": PER_CLASS}, gate, None)
+    assert passed is not bool(problem)
+    assert problem in verdict
+
+
+@pytest.mark.parametrize(
+    ("metric", "remedy"),
+    [("f1", "set evaluate.positive_class, or use f1_macro or f1_weighted"), ("recall", "use recall_macro")],
+)
+def test_metric_of_one_class_is_rejected_for_several_classes(metric: str, remedy: str) -> None:
+    passed, verdict = judge({"accuracy": 0.9}, QualityGate(metric=metric, minimum=None, tolerance=0), None)
+    assert not passed
+    assert remedy in verdict
+
+
+@pytest.mark.parametrize(("metric", "reason"), [("mape", "is 0"), ("recall", "of the positive class")])
+def test_undefined_metric_names_its_reason(metric: str, reason: str) -> None:
+    passed, verdict = judge({metric: None}, QualityGate(metric=metric, minimum=0.5, tolerance=0), None)
+    assert not passed
+    assert reason in verdict
+
+
 @pytest.mark.parametrize("minimum", [None, 0.5])
 def test_undefined_metric_fails_quality_gate(minimum: float | None) -> None:
     passed, verdict = judge({"auc": None}, QualityGate(metric="auc", minimum=minimum, tolerance=1), None)
@@ -200,6 +244,38 @@ def test_stable_is_scored_on_same_rows_with_own_feature_spec(bought: Made) -> No
     assert found["scores"]["log_loss"] != found["stable"]["scores"]["log_loss"]
     assert f"stable model_v1.0 has {report(bought)['scores']['accuracy']:.4f}" in result["message"]
     assert "| metric | this model | baseline | model_v1.0 |" in read(bought.pipeline.store, result, "card.md")
+
+
+def test_gate_judges_metric_of_positive_class_and_minimum_per_class(store: Store) -> None:
+    frame = people().drop(columns="spent")
+    evaluate = {"metric": "f1", "positive_class": "no", "per_class": {"recall": {"yes": 0.1}}}
+    made = Pipeline(store, settings(evaluate=evaluate)).publish(frame)
+    y, answers = held(made)
+    expected = metrics.f1_score(y == 0, answers.argmax(axis=1) == 0)
+    assert made.evaluated["f1"] == pytest.approx(expected)
+    assert made.version.manifest["scores"]["f1"] == pytest.approx(expected)
+    assert made.version.manifest["scoring"] == {"positive_class": "no", "quantile": None}
+    assert "- **positive class**: `no`" in made.file("card.md").decode()
+    with pytest.raises(StageError, match=r"recall 0\.\d+ of class 'yes' is below 1 \(evaluate.per_class\)"):
+        again(made, frame, evaluate={**evaluate, "per_class": {"recall": {"yes": 1}}})
+    with pytest.raises(StageError, match=r"evaluate\.positive_class 'maybe' is no class of the training rows"):
+        again(made, frame, evaluate={"metric": "f1", "positive_class": "maybe"})
+
+
+@pytest.mark.parametrize(("positive", "is_compared"), [("yes", True), ("no", False)])
+def test_published_scores_of_stable_are_compared_only_with_the_same_options(
+    store: Store, positive: str, is_compared: bool
+) -> None:
+    made = Pipeline(store, settings(evaluate={"metric": "f1"})).publish(people().drop(columns="spent"))
+    result = again(
+        made,
+        people().drop(columns=["spent", "member"]),
+        evaluate={"metric": "f1", "positive_class": positive, "tolerance": 1},
+    )
+    assert ("stable model_v1.0 has" in result["message"]) is is_compared
+    stable = json.loads(read(store, result, "report.json"))["stable"]["scores"]
+    assert stable["accuracy"] == made.version.manifest["scores"]["accuracy"]
+    assert ("average_precision" in stable) is is_compared
 
 
 @pytest.mark.slow

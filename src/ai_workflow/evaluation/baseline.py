@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import Metric
-from ai_workflow.evaluation import scores
+from ai_workflow.evaluation import constant_model, permutation, scores
+from ai_workflow.evaluation.scores import DEFAULTS, WITHOUT_LOSSES, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,36 +52,46 @@ class Comparison:
         )
 
 
-def compare(metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec) -> Comparison:
+def compare(
+    metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS
+) -> Comparison:
     """Compare predictions with the baseline, a constant prediction that follows from the training rows.
 
-    The baseline is the most frequent class (accuracy), the share of each class (log_loss), the median (mae) or the
-    mean (rmse, r2). The losses of both are compared row by row by a one-sided t test at the level of 10 %; of auc, the
-    distance from 0.5 is compared with the standard error of a model without information (Mann and Whitney 1947).
+    The baseline is described by `constant_model.predictions`. The losses of both are compared row by row by a one-sided
+    t test at the level of 10 %; of auc, the distance from 0.5 is compared with the standard error of a model without
+    information (Mann and Whitney 1947). Metrics that are no mean of losses are compared with shuffled labels.
 
     Args:
         metric: a name in `scores.HIGHER_IS_BETTER`.
         y: (n,) class index or value.
         predictions: (n, classes) probabilities or (n,) values.
         spec: the feature spec.
+        options: options of the metrics.
     """
-    value = scores.compute(y, predictions, spec)[metric]
-    constant = scores.baseline_scores(y, spec)[metric]
+    value = scores.compute(y, predictions, spec, options).get(metric)
+    constant = constant_model.scores_of(y, spec, options).get(metric)
     if value is None or constant is None:
         return Comparison(metric, constant, False, False, len(y))
     is_better = value > constant if scores.HIGHER_IS_BETTER[metric] else value < constant
-    is_significant = (
-        _is_auc_significant(y, value, spec)
-        if metric == "auc"
-        else _is_significant(_gains(metric, y, predictions, spec))
-    )
+    if metric == "auc":
+        is_significant = _is_auc_significant(y, value, spec)
+    elif metric in WITHOUT_LOSSES:
+        is_significant = permutation.is_significant(
+            metric, y, predictions, options.positive(spec["classes"] or []), LEVEL
+        )
+    else:
+        is_significant = _is_significant(_gains(metric, y, predictions, spec, options))
     return Comparison(metric, constant, is_better, is_significant, len(y))
 
 
-def _gains(metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+def _gains(
+    metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions
+) -> np.ndarray:
     """Return (n,) losses of the baseline minus those of the model."""
-    constant = scores.constant_predictions(metric, len(y), spec)
-    gains: np.ndarray = scores.losses(metric, y, constant) - scores.losses(metric, y, predictions)
+    constant = constant_model.predictions(metric, len(y), spec, options)
+    gains: np.ndarray = scores.losses(metric, y, constant, options.quantile) - scores.losses(
+        metric, y, predictions, options.quantile
+    )
     return gains
 
 

@@ -6,14 +6,16 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow.config.settings import ConfigModel
+from ai_workflow.config.settings import ConfigModel, Metric
 from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.evaluation import scores
+from ai_workflow.evaluation.scores import ScoreOptions
 from ai_workflow.features import transform
 from ai_workflow.inference.model_process import ModelProcess
+from ai_workflow.registry.manifest import ScoringRecord
 from ai_workflow.registry.registry import Registry, Version
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
@@ -57,15 +59,23 @@ def find(registry: Registry, candidate: str) -> str | None:
     return None if version.manifest["model"] == candidate else name
 
 
-def score(store: Store, clean: Dataset, spec: FeatureSpec, options: ChampionOptions) -> StableScores:
+def score(
+    store: Store, clean: Dataset, spec: FeatureSpec, options: ChampionOptions, scoring: ScoreOptions = scores.DEFAULTS
+) -> StableScores:
     """Return the champion's scores on the holdout, or those of its publication if it cannot read these rows."""
     registry = Registry(store, options.folder)
     with registry.leased(options.version or "", "evaluation") as version:
-        return _scores(store, clean, spec, options, registry, version)
+        return _scores(store, clean, spec, options, scoring, registry, version)
 
 
 def _scores(
-    store: Store, clean: Dataset, spec: FeatureSpec, options: ChampionOptions, registry: Registry, version: Version
+    store: Store,
+    clean: Dataset,
+    spec: FeatureSpec,
+    options: ChampionOptions,
+    scoring: ScoreOptions,
+    registry: Registry,
+    version: Version,
 ) -> StableScores:
     try:
         own_spec: FeatureSpec = json.loads(registry.read(version, "features.json"))
@@ -77,11 +87,18 @@ def _scores(
         with ModelProcess(version.name, version.manifest["kind"], model, options.timeout) as process:
             predict = partial(_predict, store, clean, spec, own_spec, process)
             y, predictions = memory_pressure.with_smaller_batches(predict, clean.largest, remedy=_MEMORY_REMEDY)
-        return {"version": version.name, "scores": scores.compute(y, predictions, spec), "note": ""}
+        return {"version": version.name, "scores": scores.compute(y, predictions, spec, scoring), "note": ""}
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot score these rows (%s); its scores at publication are used", version.name, error)
         note = f"{version.name} could not score these rows; its scores are those of its publication, on other rows."
-        return {"version": version.name, "scores": version.manifest["scores"], "note": note}
+        return {"version": version.name, "scores": _published(version, scoring.record(spec)), "note": note}
+
+
+def _published(version: Version, scoring: ScoringRecord) -> dict[Metric, float | None]:
+    """Return the scores of the publication, without those that had other options."""
+    is_equal = version.manifest.get("scoring") == scoring
+    published = version.manifest["scores"]
+    return {name: value for name, value in published.items() if is_equal or name not in scores.WITH_OPTIONS}
 
 
 def _predict(

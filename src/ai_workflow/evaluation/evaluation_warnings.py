@@ -18,10 +18,11 @@ def find(report: EvaluationReport) -> list[str]:
         _holdout_warning(report),
         _adapted_warning(report),
     ]
+    # A target of 0 is frequent, and no fault of the holdout.
     warnings += [
-        f"{name} cannot be computed: the rows held out have one class, or one value, only."
-        for name, value in report["scores"].items()
-        if name in report["baseline"] and value is None
+        f"{name} cannot be computed: {scores.undefined_reason(name)}."
+        for name in report["baseline"]
+        if report["scores"][name] is None and name != "mape"
     ]
     return [text for text in warnings if text]
 
@@ -42,7 +43,8 @@ def _majority_warning(report: EvaluationReport) -> str:
         return ""
     return (
         f"{share:.1%} of the rows held out are of class `{largest['class']}`: accuracy is not informative, because a "
-        "constant prediction of this class scores the same. Use `auc` (evaluate.metric) and the table per class."
+        "constant prediction of this class scores the same. Use `auc`, `average_precision` or `f1` (evaluate.metric) "
+        "and the table per class."
     )
 
 

@@ -30,6 +30,7 @@ def _facts(report: EvaluationReport) -> str:
     facts = {
         "task": f"{report['task']} of {markdown.code(report['target'])}",
         "model": escaped(f"{report['kind']} ({report['library']}), {report['steps']} steps"),
+        **_scoring(report),
         "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
         "rows left out": _left_out(report),
         "holdout": escaped(report["holdout"]),
@@ -39,6 +40,14 @@ def _facts(report: EvaluationReport) -> str:
         "data": f"`{report['data']}`",
     }
     return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
+
+
+def _scoring(report: EvaluationReport) -> dict[str, str]:
+    scoring = report["scoring"]
+    if report["task"] != "classification":
+        return {"quantile of quantile_loss": f"{scoring['quantile']:g}"}
+    positive = scoring["positive_class"]
+    return {} if positive is None else {"positive class": f"{markdown.code(positive)} (precision, recall, f1)"}
 
 
 def _left_out(report: EvaluationReport) -> str:
@@ -77,8 +86,9 @@ def _notes(report: EvaluationReport) -> list[str]:
         "made where there is more."
         for quantity, (requested, used) in report["reduced"].items()
     ]
-    if report["task"] == "classification":
-        low, high = scores.wilson_interval(report["scores"]["accuracy"], report["holdout_rows"])
+    accuracy = report["scores"].get("accuracy")
+    if accuracy is not None:
+        low, high = scores.wilson_interval(accuracy, report["holdout_rows"])
         notes.append(
             f"With {report['holdout_rows']} rows held out, the accuracy is between {low:.1%} and {high:.1%} "
             "(95 % Wilson interval)."

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ai_workflow.config.settings import ConfigModel, Metric, Settings
+from pydantic import Field
+
+from ai_workflow.config.settings import ClassMetric, ConfigModel, Metric, Settings
 from ai_workflow.evaluation import scores
 from ai_workflow.evaluation.baseline import Comparison
+from ai_workflow.evaluation.scores import ScoreOptions
 
 if TYPE_CHECKING:
-    from ai_workflow.evaluation.report import GateReport, Scores, StableScores
+    from ai_workflow.evaluation.report import ClassScores, GateReport, Scores, StableScores
+
+_MAX_PROBLEMS = 5
 
 
 class QualityGate(ConfigModel):
     """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
 
-    For an error metric (log_loss, mae, rmse) `minimum` is the largest value that passes.
+    For an error metric (log_loss, mae, rmse, mape, quantile_loss) `minimum` is the largest value that passes.
+    `per_class` has the minimum of a metric for each class, or for classes by name.
     """
 
     metric: Metric
     minimum: float | None
     tolerance: float
     beat_baseline: bool = True
+    scoring: ScoreOptions = scores.DEFAULTS
+    per_class: dict[ClassMetric, float | dict[str, float]] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> QualityGate:
@@ -32,6 +40,8 @@ class QualityGate(ConfigModel):
             minimum=options.minimum,
             tolerance=options.tolerance,
             beat_baseline=options.beat_baseline,
+            scoring=ScoreOptions(positive_class=options.positive_class, quantile=options.quantile),
+            per_class=options.per_class,
         )
 
 
@@ -46,18 +56,22 @@ def judge(
         stable: version and scores of the champion; None if there is none.
         comparison: the comparison with the baseline; None if there is none.
     """
+    if gate.metric not in candidate:
+        return False, (
+            f"{gate.metric} is that of one class, and the target has more than two: "
+            f"set evaluate.positive_class, or use {gate.metric}_macro or {gate.metric}_weighted"
+        )
     value = candidate[gate.metric]
     if value is None:
-        return False, (
-            f"{gate.metric} cannot be computed: the holdout has one class, or one value, only, or values so large "
-            "that it overflows"
-        )
+        return False, f"{gate.metric} cannot be computed: {scores.undefined_reason(gate.metric)}"
     if comparison and gate.beat_baseline and not comparison.beats:
         return False, f"{comparison.reason(value)} (evaluate.beat_baseline)"
     sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
     if gate.minimum is not None and sign * value < sign * gate.minimum:
         side = "below the minimum" if sign > 0 else "above the most allowed"
         return False, f"{gate.metric} {scores.format_score(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
+    if problem := _class_problem(candidate.get("per_class", []), gate):
+        return False, problem
     stable_value = stable["scores"].get(gate.metric) if stable else None
     if stable is None or stable_value is None:
         return True, f"passes{_baseline_text(comparison, value)}"
@@ -68,6 +82,25 @@ def judge(
         )
     stable_text = f", stable {stable['version']} has {scores.format_score(stable_value)}"
     return True, f"passes{_baseline_text(comparison, value)}{stable_text}"
+
+
+def _class_problem(lines: list[ClassScores], gate: QualityGate) -> str:
+    """Return the classes that miss their minimum as text; empty if there are none."""
+    problems = []
+    scored = {line["class"]: line for line in lines}
+    for metric, minimum in gate.per_class.items():
+        minima = minimum if isinstance(minimum, dict) else dict.fromkeys(scored, minimum)
+        for name, least in minima.items():
+            if name not in scored:
+                problems.append(f"class {name!r} is not in the training rows")
+            elif not scored[name]["support"]:
+                problems.append(f"no row held out is of class {name!r}, so its {metric} cannot be computed")
+            elif scored[name][metric] < least:
+                problems.append(
+                    f"{metric} {scores.format_score(scored[name][metric])} of class {name!r} is below {least:g}"
+                )
+    more = f" and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
+    return f"{', '.join(problems[:_MAX_PROBLEMS])}{more} (evaluate.per_class)" if problems else ""
 
 
 def _baseline_text(comparison: Comparison | None, value: float) -> str:

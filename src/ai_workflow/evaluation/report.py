@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
+from ai_workflow.registry.manifest import ScoringRecord
 from ai_workflow.training.protocol import FeatureImportance
 
 IN_CACHE_KEY = False
@@ -13,20 +14,38 @@ IN_CACHE_KEY = False
 ClassScores = TypedDict("ClassScores", {"class": str, "precision": float, "recall": float, "f1": float, "support": int})
 
 
-class Scores(TypedDict, total=False):
-    """Evaluation metrics; classification has those up to `confusion`, regression has the others.
+class MetricValue(TypedDict, total=False):
+    """Values of metrics by name; None where a metric cannot be computed."""
 
-    A metric is None where it cannot be computed. `confusion` counts rows by true class and predicted class.
-    """
-
-    accuracy: float
+    accuracy: float | None
+    balanced_accuracy: float | None
     auc: float | None
+    average_precision: float | None
     log_loss: float | None
-    per_class: list[ClassScores]
-    confusion: list[list[int]]
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    precision_macro: float | None
+    recall_macro: float | None
+    f1_macro: float | None
+    precision_weighted: float | None
+    recall_weighted: float | None
+    f1_weighted: float | None
     mae: float | None
     rmse: float | None
     r2: float | None
+    mape: float | None
+    quantile_loss: float | None
+
+
+class Scores(MetricValue, total=False):
+    """Evaluation metrics; classification also has the table per class and the confusion matrix.
+
+    `confusion` counts rows by true class and predicted class.
+    """
+
+    per_class: list[ClassScores]
+    confusion: list[list[int]]
 
 
 class StableScores(TypedDict):
@@ -85,6 +104,7 @@ class EvaluationReport(TrainingSummary):
     """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction."""
 
     scores: Scores
+    scoring: ScoringRecord
     baseline: dict[Metric, float | None]
     stable: StableScores | None
     gate: GateReport

@@ -4,59 +4,101 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ai_workflow.config.settings import Metric
+from ai_workflow.config.settings import METRICS, ConfigModel, Metric
+from ai_workflow.errors import StageError
+from ai_workflow.evaluation import label_scores
+from ai_workflow.evaluation.label_scores import ClassCounts
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ai_workflow.evaluation.report import ClassScores, Scores
     from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.registry.manifest import ScoringRecord
 
-HIGHER_IS_BETTER: dict[Metric, bool] = {
-    "accuracy": True,
-    "auc": True,
-    "r2": True,
-    "log_loss": False,
-    "mae": False,
-    "rmse": False,
-}
+_ERRORS: tuple[Metric, ...] = ("log_loss", "mae", "rmse", "mape", "quantile_loss")
+HIGHER_IS_BETTER: dict[Metric, bool] = {name: name not in _ERRORS for names in METRICS.values() for name in names}
+OF_ONE_CLASS: tuple[Metric, ...] = ("precision", "recall", "f1")
+# Metrics that are no mean of losses of single rows.
+WITHOUT_LOSSES: tuple[Metric, ...] = tuple(
+    name for name in METRICS["classification"] if name not in ("accuracy", "log_loss")
+)
+WITH_OPTIONS: tuple[Metric, ...] = (*OF_ONE_CLASS, "average_precision", "quantile_loss")
 
 
-def compute(y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec) -> Scores:
+class ScoreOptions(ConfigModel):
+    """Options of metrics: the class of precision, recall, f1 and average_precision; the level of quantile_loss."""
+
+    positive_class: str | None = None
+    quantile: float = 0.5
+
+    def positive(self, classes: list[str]) -> int | None:
+        """Return the index of the positive class: by default the second of two, none of more.
+
+        Raises:
+            StageError: the training rows have no such class.
+        """
+        if self.positive_class is None:
+            return 1 if len(classes) == 2 else None
+        if self.positive_class not in classes:
+            raise StageError(
+                f"evaluate.positive_class {self.positive_class!r} is no class of the training rows: {classes[:20]}",
+                "Fix evaluate.positive_class",
+            )
+        return classes.index(self.positive_class)
+
+    def record(self, spec: FeatureSpec) -> ScoringRecord:
+        """Return the options that have an effect for the task of a feature spec."""
+        classes = spec["classes"]
+        if classes is None:
+            return {"positive_class": None, "quantile": self.quantile}
+        positive = self.positive(classes)
+        return {"positive_class": None if positive is None else classes[positive], "quantile": None}
+
+
+DEFAULTS = ScoreOptions()
+
+
+def compute(y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> Scores:
     """Return the metrics of predictions for the task of a feature spec."""
     if spec["classes"] is None:
-        return regression(y, predictions)
-    return classification(y, predictions, spec["classes"])
+        return regression(y, predictions, options.quantile)
+    return classification(y, predictions, spec["classes"], options.positive(spec["classes"]))
 
 
-def classification(y: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> Scores:
-    """Return accuracy, log_loss, auc, `per_class` and `confusion`.
+def classification(y: np.ndarray, probabilities: np.ndarray, classes: list[str], positive: int | None = None) -> Scores:
+    """Return the metrics of a classification, `per_class` and `confusion`.
 
     Args:
         y: (n,) class index; -1 for a class that is not in the training rows, which no prediction matches.
         probabilities: (n, classes) probabilities.
         classes: names of the classes.
+        positive: index of the class of precision, recall, f1 and average_precision. Without it the first three are
+            missing, and average_precision is the mean of each class against the rest.
 
     `auc` is that of the second class for two classes, else the unweighted mean of each class against the rest
     (scikit-learn, `roc_auc_score`); None where the rows have only one class.
     """
     import numpy as np
-    from sklearn.metrics import precision_recall_fscore_support
 
-    y, labels = y.astype("int64"), np.arange(len(classes))
+    y = y.astype("int64")
     predictions = probabilities.argmax(axis=1)
     known = y >= 0
-    precision, recall, f1, support = precision_recall_fscore_support(y, predictions, labels=labels, zero_division=0)
+    counts = ClassCounts.of(y, predictions, len(classes))
     confusion = np.zeros((len(classes), len(classes)), dtype="int64")
     np.add.at(confusion, (y[known], predictions[known]), 1)
     per_class: list[ClassScores] = [
         {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-        for name, p, r, f, n in zip(classes, precision, recall, f1, support, strict=True)
+        for name, p, r, f, n in zip(
+            classes, counts.precision[1:], counts.recall[1:], counts.f1[1:], counts.support[1:], strict=True
+        )
     ]
     return {
         "accuracy": float((predictions == y).mean()),
         "auc": _auc(y[known], probabilities[known]),
+        "average_precision": label_scores.average_precision(y, label_scores.rankings(probabilities, positive)),
         "log_loss": _finite(losses("log_loss", y, probabilities).mean()),
+        **label_scores.scores(counts, positive),
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
@@ -74,10 +116,10 @@ def _auc(y: np.ndarray, probabilities: np.ndarray) -> float | None:
     return float(np.mean([roc_auc_score(y == label, probabilities[:, label]) for label in present]))
 
 
-def regression(y: np.ndarray, predictions: np.ndarray) -> Scores:
-    """Return mae, rmse and r2 of (n,) predictions.
+def regression(y: np.ndarray, predictions: np.ndarray, quantile: float = 0.5) -> Scores:
+    """Return mae, rmse, r2, mape and quantile_loss of (n,) predictions.
 
-    A metric is None where it overflows; r2 is None also where all values of `y` are equal.
+    A metric is None where it overflows; r2 also where all values of `y` are equal, and mape where one is 0.
     """
     import numpy as np
     from sklearn.metrics import mean_absolute_error, r2_score
@@ -87,16 +129,19 @@ def regression(y: np.ndarray, predictions: np.ndarray) -> Scores:
             "mae": _finite(mean_absolute_error(y, predictions)),
             "rmse": _finite(np.sqrt(losses("rmse", y, predictions).mean())),
             "r2": _finite(r2_score(y, predictions)) if len(y) > 1 and np.ptp(y) > 0 else None,
+            "mape": _finite(losses("mape", y, predictions).mean()) if (y != 0).all() else None,
+            "quantile_loss": _finite(losses("quantile_loss", y, predictions, quantile).mean()),
         }
 
 
-def losses(metric: Metric, y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Return the (n,) losses whose mean gives a metric other than auc; lower is better.
+def losses(metric: Metric, y: np.ndarray, predictions: np.ndarray, quantile: float = 0.5) -> np.ndarray:
+    """Return the (n,) losses whose mean gives a metric; lower is better.
 
     Args:
-        metric: a name in `HIGHER_IS_BETTER` other than `auc`.
+        metric: accuracy, log_loss or a metric of a regression.
         y: (n,) class index or value; -1 for a class that is not in the training rows.
         predictions: (n, classes) probabilities or (n,) values.
+        quantile: level of quantile_loss (Koenker and Bassett 1978).
     """
     import numpy as np
 
@@ -107,29 +152,21 @@ def losses(metric: Metric, y: np.ndarray, predictions: np.ndarray) -> np.ndarray
         probabilities = np.where(index >= 0, predictions[np.arange(len(index)), np.maximum(index, 0)], 0.0)
         return np.asarray(-np.log(np.clip(probabilities, 1e-15, 1)))
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.abs(y - predictions)
-        return np.asarray(errors if metric == "mae" else errors**2)
+        errors = y - predictions
+        if metric == "quantile_loss":
+            return np.asarray(np.maximum(quantile * errors, (quantile - 1) * errors))
+        if metric == "mape":
+            return np.asarray(np.abs(errors) / np.abs(y))
+        return np.asarray(np.abs(errors) if metric == "mae" else errors**2)
 
 
-def constant_predictions(metric: Metric, rows: int, spec: FeatureSpec) -> np.ndarray:
-    """Return `rows` times the constant prediction that is best by a metric in the training rows.
-
-    Class shares for classification, the median for mae, the mean for rmse and r2.
-    """
-    import numpy as np
-
-    target = spec["statistics"][spec["target"]]
-    if spec["classes"] is None:
-        return np.full(rows, target["median"] if metric == "mae" else target["mean"])
-    counts = dict(target["counts"])
-    shares = np.array([counts[name] for name in spec["classes"]], dtype=float)
-    return np.tile(shares / shares.sum(), (rows, 1))
-
-
-def baseline_scores(y: np.ndarray, spec: FeatureSpec) -> dict[Metric, float | None]:
-    """Return each metric of the constant prediction that is best by this metric."""
-    metrics: tuple[Metric, ...] = ("mae", "rmse", "r2") if spec["classes"] is None else ("accuracy", "auc", "log_loss")
-    return {metric: compute(y, constant_predictions(metric, len(y), spec), spec)[metric] for metric in metrics}
+def undefined_reason(metric: Metric) -> str:
+    """Return why a metric cannot be computed from a holdout."""
+    if metric in OF_ONE_CLASS:
+        return "no row held out is of the positive class"
+    if metric == "mape":
+        return "a target in the rows held out is 0, or it overflows"
+    return "the holdout has one class, or one value, only, or values so large that it overflows"
 
 
 def format_score(value: float | None) -> str:

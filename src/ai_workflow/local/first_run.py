@@ -23,6 +23,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 
 VAR = Path("var")
+# The others are in the model card.
+_SHOWN_METRICS = ("accuracy", "auc", "log_loss", "mae", "rmse", "r2")
 
 
 def main(config: Path | None = None, environment: str | None = None, store_root: str | None = None) -> int:
@@ -75,10 +77,12 @@ async def _flows(pipeline: str | None, environment: str | None, overrides: dict[
 def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hints: Hints) -> str:
     trained, scored = results
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
-    figures = ", ".join(
-        f"{name} {scores.format_score(value)}" for name, value in report["scores"].items() if isinstance(value, float)
-    )
     gate = report["gate"]
+    figures = ", ".join(
+        f"{name} {scores.format_score(value)}"
+        for name, value in report["scores"].items()
+        if isinstance(value, float) and name in (*_SHOWN_METRICS, gate["metric"])
+    )
     baseline = f"baseline: {gate['metric']} {scores.format_score(gate['baseline'])}"
     lines = [
         ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({baseline})"),

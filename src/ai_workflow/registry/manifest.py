@@ -9,8 +9,18 @@ from ai_workflow.config.settings import Metric
 IN_CACHE_KEY = False
 
 
+class ScoringRecord(TypedDict):
+    """Options of metrics: class of precision, recall, f1 and average_precision; level of quantile_loss."""
+
+    positive_class: str | None
+    quantile: float | None
+
+
 class ModelFacts(TypedDict):
-    """Facts about the model that its publisher writes; `model` and `data` are fingerprints."""
+    """Facts about the model that its publisher writes; `model` and `data` are fingerprints.
+
+    `scoring` has the options of `scores`; versions of earlier releases do not have it.
+    """
 
     pipeline: str
     task: str
@@ -19,6 +29,7 @@ class ModelFacts(TypedDict):
     model: str
     data: str
     scores: dict[Metric, float | None]
+    scoring: NotRequired[ScoringRecord]
     baseline: dict[Metric, float | None]
     beats_baseline: bool
 

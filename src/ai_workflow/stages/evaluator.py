@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from ai_workflow import json_text
 from ai_workflow.datasets import fingerprint, partitions
@@ -12,6 +12,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.evaluation import (
     baseline,
     champion,
+    constant_model,
     evaluation_warnings,
     model_card,
     plots,
@@ -21,6 +22,7 @@ from ai_workflow.evaluation import (
 )
 from ai_workflow.evaluation.champion import ChampionOptions
 from ai_workflow.evaluation.quality_gate import QualityGate
+from ai_workflow.evaluation.report import MetricValue
 from ai_workflow.features import transform
 from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRecord
@@ -53,17 +55,6 @@ _MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evalua
 log = logger("evaluator")
 
 
-class MetricValue(TypedDict, total=False):
-    """Value of the metric that the gate uses, under the name of the metric."""
-
-    accuracy: float | None
-    auc: float | None
-    log_loss: float | None
-    mae: float | None
-    rmse: float | None
-    r2: float | None
-
-
 class EvaluationResult(MetricValue):
     """Result of `evaluate`: references to report, card, plots and golden rows, by file name; its own warnings."""
 
@@ -94,7 +85,9 @@ def evaluate(
     predict = protocol.load(trained["kind"], model)
     y, predictions = _holdout(store, Dataset.load(store, featured), spec, predict)
     stable = (
-        champion.score(store, Dataset.load(store, clean), spec, champion_options) if champion_options.version else None
+        champion.score(store, Dataset.load(store, clean), spec, champion_options, gate.scoring)
+        if champion_options.version
+        else None
     )
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
     report = _report(spec, y, predictions, gate, stable, importance, _summary(store, spec, clean, featured, trained))
@@ -106,7 +99,7 @@ def evaluate(
     refs = _write(store, key, report, golden)
     for text in own_warnings:
         log.warning("%s", text)
-    verdict, value = report["gate"]["verdict"], report["scores"][gate.metric]
+    verdict, value = report["gate"]["verdict"], report["scores"].get(gate.metric)
     if not report["gate"]["passed"]:
         raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=report["gate"]["beats_baseline"])
     message = f"{gate.metric} {scores.format_score(value)} on {len(y)} rows held out: {verdict}"
@@ -129,13 +122,14 @@ def _report(
     summary: TrainingSummary,
 ) -> EvaluationReport:
     """Return the report on (n,) labels `y` and the predictions for the same rows, without plots."""
-    candidate = scores.compute(y, predictions, spec)
-    comparison = baseline.compare(gate.metric, y, predictions, spec)
+    candidate = scores.compute(y, predictions, spec, gate.scoring)
+    comparison = baseline.compare(gate.metric, y, predictions, spec, gate.scoring)
     passed, verdict = quality_gate.judge(candidate, gate, stable, comparison)
     report: EvaluationReport = {
         **summary,
         "scores": candidate,
-        "baseline": scores.baseline_scores(y, spec),
+        "scoring": gate.scoring.record(spec),
+        "baseline": constant_model.scores_of(y, spec, gate.scoring),
         "stable": stable,
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
         "holdout_rows": len(y),

@@ -113,6 +113,7 @@ def _model_facts(spec: FeatureSpec, trained: TrainedModel, report: EvaluationRep
         "model": trained["fingerprint"],
         "data": report["data"],
         "scores": {name: report["scores"][name] for name in report["baseline"]},
+        "scoring": report["scoring"],
         "baseline": report["baseline"],
         "beats_baseline": report["gate"]["beats_baseline"],
     }

@@ -27,13 +27,22 @@ from ai_workflow.config.settings.source import (
     SqlSource,
     TableSource,
 )
-from ai_workflow.config.settings.training import METRICS, Checkpoint, Evaluate, FeatureOptions, Metric, Trainer
+from ai_workflow.config.settings.training import (
+    METRICS,
+    Checkpoint,
+    ClassMetric,
+    Evaluate,
+    FeatureOptions,
+    Metric,
+    Trainer,
+)
 
 IN_CACHE_KEY = False
 __all__ = [
     "METRICS",
     "Channel",
     "Checkpoint",
+    "ClassMetric",
     "Column",
     "ColumnType",
     "ConfigModel",
@@ -125,6 +134,8 @@ class Settings(ConfigModel):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is not for {self.task}: one of {', '.join(METRICS[self.task])}"
             )
+        if self.task == "regression" and (self.evaluate.positive_class is not None or self.evaluate.per_class):
+            raise ValueError("evaluate.positive_class and evaluate.per_class are not for regression")
         if self.target in (self.id, self.timestamp):
             raise ValueError("target must not be the id or the timestamp column")
         for role, name in (("target", self.target), ("id", self.id), ("timestamp", self.timestamp)):

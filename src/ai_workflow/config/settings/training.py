@@ -53,11 +53,19 @@ class FeatureOptions(ConfigModel):
     )
 
 
-Metric = Literal["accuracy", "auc", "log_loss", "mae", "rmse", "r2"]
+Metric = Literal[
+    "accuracy", "balanced_accuracy", "auc", "average_precision", "log_loss", "precision", "recall", "f1",
+    "precision_macro", "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
+    "mae", "rmse", "r2", "mape", "quantile_loss",
+]  # fmt: skip
 METRICS: dict[str, tuple[Metric, ...]] = {
-    "classification": ("accuracy", "auc", "log_loss"),
-    "regression": ("mae", "rmse", "r2"),
-}
+    "classification": (
+        "accuracy", "balanced_accuracy", "auc", "average_precision", "log_loss", "precision", "recall", "f1",
+        "precision_macro", "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
+    ),
+    "regression": ("mae", "rmse", "r2", "mape", "quantile_loss"),
+}  # fmt: skip
+ClassMetric = Literal["precision", "recall", "f1"]
 
 
 class Evaluate(ConfigModel):
@@ -70,4 +78,12 @@ class Evaluate(ConfigModel):
     tolerance: float = Field(default=0.01, ge=0, description="difference to `stable` that still passes")
     beat_baseline: bool = Field(
         default=True, description="reject a model that is not better than the baseline on the holdout"
+    )
+    positive_class: str | None = Field(
+        default=None,
+        description="class of precision, recall, f1 and average_precision; the second of two classes if not given",
+    )
+    quantile: float = Field(default=0.5, gt=0, lt=1, description="quantile of quantile_loss")
+    per_class: dict[ClassMetric, Fraction | dict[str, Fraction]] = Field(
+        default_factory=dict, description="minimum of precision, recall or f1 of each class, or of classes by name"
     )
