@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
-from ai_workflow.datasets.notation import notations, type_evidence, type_inference
+from ai_workflow.datasets.notation import class_names, notations, type_evidence, type_inference
 from ai_workflow.datasets.notation.type_evidence import TextRules
 from ai_workflow.storage.store import Store
 from tests.stages.tables import Pipeline, settings
@@ -134,6 +134,20 @@ def test_ambiguous_or_nearly_numeric_column_warns_with_the_setting_that_settles_
         (["1 234", "12 500", "999"], {"thousands": " "}, [1234, 12500, 999]),
         (["1'234", "12\N{RIGHT SINGLE QUOTATION MARK}500"], {"thousands": "'"}, [1234, 12500]),
         (["5.-", "12.50", "-7.--"], {"accounting": True}, [5, 12.5, -7]),
+        (["- 5.5", "+ 7", "\N{MINUS SIGN}\N{NO-BREAK SPACE}8"], {"decimal": "."}, [-5.5, 7, -8]),
+        (
+            ["1.234,5\N{NO-BREAK SPACE}€", "7\N{NARROW NO-BREAK SPACE}€"],
+            {"decimal": ",", "thousands": ".", "unit": "€"},
+            [1234.5, 7],
+        ),
+        (["CHF\N{NO-BREAK SPACE}1'234.50", "CHF\N{THIN SPACE}7"], {"thousands": "'", "unit": "CHF"}, [1234.5, 7]),
+        (["12,5\N{NO-BREAK SPACE}%", "7\N{NARROW NO-BREAK SPACE}%"], {"decimal": ",", "unit": "percent"}, [12.5, 7]),
+        (["1\N{FIGURE SPACE}234.5", "12\N{NO-BREAK SPACE}500"], {"thousands": " "}, [1234.5, 12500]),
+        (
+            ["1\N{MODIFIER LETTER APOSTROPHE}234.5", "1`500", "1\N{ACUTE ACCENT}500"],
+            {"thousands": "'"},
+            [1234.5, 1500, 1500],
+        ),
         (["Rs. 1,23,456.50", "Rs. 99.00"], {"thousands": ",", "unit": "Rs."}, [123456.5, 99]),
     ],
 )
@@ -232,6 +246,40 @@ def test_whole_numbers_of_more_than_64_bits_are_equal_by_batch_and_http(tmp_path
         assert world.asked([{"hash": row["hash"], "size": row["size"]} for row in asked]) == (made, rejected)
     assert not rejected
     assert len(made) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("classes", "remedies"),
+    [
+        (["0", "1", "NA"], ["'NA' in the target 'y'", 'source: {missing: ["NA"]}', 'schema: {"y": {type: category}}']),
+        (["N/A", "no", "null", "yes"], ["'N/A', 'null'", 'source: {missing: ["N/A", "null"]}']),
+        (["No", "no", "yes"], ["'No' and 'no'", "differ by case only and are two classes"]),
+        ([" no", "no", "yes"], ["' no' and 'no'", "source: {strip: true}"]),
+        ([" no", " yes"], ["' no' in column 'y' begins or ends with a space", "source: {strip: true}"]),
+        (["0", "1", "1.0"], ["'1' and '1.0'", "differ by notation only"]),
+    ],
+)
+def test_doubtful_class_of_an_undeclared_target_warns_with_the_setting(classes: list[str], remedies: list[str]) -> None:
+    (warning,) = class_names.warnings("y", classes)
+    assert all(remedy in warning for remedy in remedies)
+
+
+@pytest.mark.parametrize("classes", [["+", "-"], ["0", "1"], ["no", "yes"], ["007", "7"], ["0.5", "1.5"]])
+def test_usual_classes_have_no_warning(classes: list[str]) -> None:
+    assert class_names.warnings("y", classes) == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("declared", [{}, {"good": {"type": "category"}}])
+def test_missing_word_in_the_target_warns_unless_the_target_is_declared(
+    tmp_path: Path, declared: dict[str, Any]
+) -> None:
+    rows = [{"x": str(row), "good": "N/A" if row % 10 == 0 else "yn"[row % 2]} for row in range(60)]
+    write(tmp_path / "train.csv", rows)
+    world = World(tmp_path, {"kind": "csv", "path": str(tmp_path / "train.csv")}, declared)
+    assert world.spec["classes"] == ["N/A", "n", "y"]
+    assert [text for text in world.warnings if 'source: {missing: ["N/A"]}' in text] == world.warnings
+    assert bool(world.warnings) == (not declared)
 
 
 def test_column_of_unique_texts_warns_that_it_is_no_feature() -> None:

@@ -41,6 +41,7 @@ class World:
         clean = preprocessor.preprocess(self.store, loaded, preprocessor.RowRules.of(self.settings))
         roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
+        self.warnings = [*clean["warnings"], *featured["warnings"]]
         self.spec = feature_engineering.read_spec(self.store, featured)
         self.encoder = Encoder(self.spec, "shop")
 

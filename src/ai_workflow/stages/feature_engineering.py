@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
 from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions, split, target_checks
+from ai_workflow.datasets.notation import class_names
 from ai_workflow.datasets.partitions import (
     ID,
     RESERVED,
@@ -41,7 +42,7 @@ log = logger("feature_engineering")
 
 
 class ColumnRoles(ConfigModel):
-    """Roles of the columns, and the share of rows that is held out."""
+    """Roles of the columns, whether the target is in `schema`, and the share of rows that is held out."""
 
     pipeline: str
     task: str
@@ -49,12 +50,15 @@ class ColumnRoles(ConfigModel):
     id: str | None
     timestamp: str | None
     holdout: float
+    is_target_declared: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> ColumnRoles:
         """Return the options of the settings."""
         names = ("pipeline", "task", "target", "id", "timestamp")
-        return cls(holdout=settings.evaluate.holdout, **{name: getattr(settings, name) for name in names})
+        values = {name: getattr(settings, name) for name in names}
+        is_declared = settings.target in settings.columns
+        return cls(holdout=settings.evaluate.holdout, is_target_declared=is_declared, **values)
 
 
 class FeatureData(DatasetRecord):
@@ -89,6 +93,7 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     target_checks.varies({feature["column"]: statistics["columns"][feature["column"]] for feature in features})
     if roles.task == "regression":
         target_checks.numbers(statistics["columns"][roles.target], roles.target)
+    classes = target_checks.classes(statistics, roles.target, cutoff) if roles.task == "classification" else None
     spec: FeatureSpec = {
         "version": transform.VERSION,
         "pipeline": roles.pipeline,
@@ -99,16 +104,18 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
         "split": rule,
         "schema": columns,
         "cells": dataset.info.get("cells", {}),
-        "classes": target_checks.classes(statistics, roles.target, cutoff) if roles.task == "classification" else None,
+        "classes": classes,
         "features": features,
         "statistics": statistics["columns"],
         "training_rows": statistics["rows"],
     }
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
-    for warning in statistics["warnings"]:
+    doubts = class_names.warnings(roles.target, classes) if classes and not roles.is_target_declared else []
+    warnings = [*statistics["warnings"], *doubts]
+    for warning in warnings:
         log.warning("%s", warning)
-    return _transform_all(store, dataset, spec, statistics["warnings"])
+    return _transform_all(store, dataset, spec, warnings)
 
 
 @stage("feature_engineering")

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 PERCENT = "percent"
 _MINUS = r"\-" + "\N{MINUS SIGN}"
-_SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
-_APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
+_SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{FIGURE SPACE}"
+_APOSTROPHES = (
+    "'\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`\N{ACUTE ACCENT}"
+)
 _SYMBOLS = "$€£¥₹₽₩₺₫₴₪₦฿₱₡₵₲₸"
 _CODES = (
     "AED AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW MXN MYR NGN NOK NZD PHP "
@@ -19,11 +21,16 @@ _CODES = (
 _NAMES = "R$ US$ C$ CA$ A$ AU$ NZ$ HK$ NT$ S$ kr kr. zł Kč Ft Rs Rs. Fr Fr. Euro лв руб руб. р. 元 円 원"
 _KNOWN_UNITS = frozenset(["%", *_SYMBOLS, *_CODES.split(), *_NAMES.split()])
 _MAX_LENGTH = 64
-_UNIT = rf"[^\d\s.,{_APOSTROPHES}_+{_MINUS}()]{{1,12}}\.?"
+_GAP = rf"[\s{_SPACES}]*"
+_UNIT = rf"[^\d\s{_SPACES}.,{_APOSTROPHES}_+{_MINUS}()]{{1,12}}\.?"
+_OPTIONAL_UNIT = f"((?:{_UNIT})?)"
 _BODY = rf"[.,]?\d(?:[\d.,{_APOSTROPHES}_{_SPACES}]*[\d.,])?(?:[eE][+-]?\d+)?"
-_PARENTHESES = re.compile(rf"((?:{_UNIT})?)\s*\(([^()+{_MINUS}]+)\)\s*((?:{_UNIT})?)", re.ASCII)
+_PARENTHESES = re.compile(rf"{_OPTIONAL_UNIT}{_GAP}\(([^()+{_MINUS}]+)\){_GAP}{_OPTIONAL_UNIT}", re.ASCII)
 _SIGNED = re.compile(
-    rf"([+{_MINUS}]?)\s*((?:{_UNIT})?)\s*([+{_MINUS}]?)\s*({_BODY})\s*((?:{_UNIT})?)\s*([{_MINUS}]{{0,2}})", re.ASCII
+    _GAP.join(
+        (f"([+{_MINUS}]?)", _OPTIONAL_UNIT, f"([+{_MINUS}]?)", f"({_BODY})", _OPTIONAL_UNIT, f"([{_MINUS}]{{0,2}})")
+    ),
+    re.ASCII,
 )
 _SEPARATORS = {",": ",", ".": r"\.", " ": f"[{_SPACES}]", "'": f"[{_APOSTROPHES}]", "_": "_"}
 

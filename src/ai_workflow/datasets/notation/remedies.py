@@ -147,6 +147,33 @@ def alike(name: str, kind: str, pair: str) -> str:
     )
 
 
+def padded(name: str, value: str) -> str:
+    """Return the warning that the values of a column have spaces around them."""
+    return (
+        f"'{value}' in column '{name}' begins or ends with a space, which a request must have as well. Add "
+        f"source: {{strip: true}}, or {_schema(name, 'category')} if it is right"
+    )
+
+
+def missing_class(target: str, words: Sequence[str]) -> str:
+    """Return the warning that classes of the target are usual words for a missing value."""
+    shown = ", ".join(f"'{word}'" for word in words[:_MAX_WORDS])
+    return (
+        f"{shown} in the target '{target}' usually means a missing value and is a class. Add "
+        f"source: {{missing: [{', '.join(map(json_text.line, words[:_MAX_WORDS]))}]}} to leave these rows out, or "
+        f"{_target(target)} if it is right"
+    )
+
+
+def alike_classes(target: str, kind: str, pair: str) -> str:
+    """Return the warning that two classes of the target differ by `spaces`, `case` or `notation` only."""
+    remedy = "Add source: {strip: true}" if kind == "spaces" else "Write them alike in the source"
+    return (
+        f"{pair} in the target '{target}' differ by {kind} only and are two classes. {remedy}, or add "
+        f"{_target(target)} if it is right"
+    )
+
+
 def left_out(name: str) -> str:
     """Return the warning that a column of unique texts is no feature."""
     return (
@@ -165,6 +192,10 @@ def _separators(notation: NumberNotation) -> list[str]:
     """Return the options for the separators of a notation."""
     options = {"decimal": notation.decimal if notation.decimal != "." else None, "thousands": notation.thousands}
     return [f"{key}: {json_text.line(sign)}" for key, sign in options.items() if sign]
+
+
+def _target(name: str) -> str:
+    return _schema(name, "category").replace(", nullable: true", "")
 
 
 def _schema(name: str, kind: str, *options: str) -> str:

@@ -167,6 +167,9 @@ def _written_number(name: str, total: _Total, enough: float, rules: TextRules) -
         type="number", nullable=True, decimal=rules.decimal or ("," if notation.decimal == "," else None),
         thousands=notation.thousands, unit=_setting(units[0]) if units else None, accounting=total.accounting > 0,
     )  # fmt: skip
+    if notations.is_plain(column):
+        # A space after the sign, as in `- 5`, is read in columns with a notation only.
+        column = column.model_copy(update={"decimal": "."})
     return Inference(column)
 
 
