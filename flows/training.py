@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ai_workflow.datasets.notation.published import NO_TYPES
 from ai_workflow.evaluation import champion, quality_gate
 from ai_workflow.orchestration import artifacts, secret_blocks
@@ -18,6 +20,7 @@ from ai_workflow.training import protocol
 async def training(run: PipelineRun) -> FlowResult:
     """Train, judge and publish a model."""
     s = run.settings
+    family = await asyncio.to_thread(protocol.check, s.trainer.kind)
     source = s.reading(s.source)
     loaded = await run.stage(
         data_loader.load,
@@ -35,7 +38,7 @@ async def training(run: PipelineRun) -> FlowResult:
     )
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
-    trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=protocol.modules_of(s.trainer.kind))
+    trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=family)
     models = Registry(run.store, s.models)
     stable = champion.find(models, trained["fingerprint"])
     kinds = [trained["kind"], *([models.get(stable).manifest.get("kind", "")] if stable else [])]

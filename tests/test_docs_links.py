@@ -15,7 +15,7 @@ _MODULE = re.compile(r"\bai_workflow(?:\.\w+)+")
 # A history and its decisions name what existed then.
 _HISTORY = ("CHANGELOG.md", "docs/adr/")
 # Files that a user creates.
-_CREATED = {"deploy/.env", "src/ai_workflow/training/families/sgd.py"}
+_CREATED = {"deploy/.env"}
 # Pages that code and settings name with a heading: "docs/operating.md, Out of memory".
 _NAMED = re.compile(r"(docs/[\w-]+\.md)(?:, | \()\"?([A-Z][\w ]+?)[\"\).\n]")
 

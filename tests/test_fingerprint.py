@@ -37,6 +37,7 @@ LEFT_OUT = {
     "errors.py",
     "evaluation/report.py",
     "features/spec.py",
+    "plugins",
     "registry/manifest.py",
     "runtime/cancellation.py",
     "runtime/partition_threads.py",

@@ -17,24 +17,19 @@ from ai_workflow.runtime import progress
 from ai_workflow.stages import trainer
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
-from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result
 from tests.trainers.training_rows import ROOT
 
 BATCH = 32
 
 
-class _AnyKind(settings.Trainer):
-    kind: str = "lightgbm"  # type: ignore[assignment]
-
-
-def until_done(run: Pipeline, featured: Result, kind: str, kills: int, seed: int = 0, module: str = "") -> Result:
+def until_done(run: Pipeline, featured: Result, kind: str, kills: int, seed: int = 0) -> Result:
     """Train in child processes, killing each at a random step, and return what the last one gave.
 
     Each kill is checked to cost no more than one checkpoint interval.
     """
     draw, often = random.Random(seed), run.settings.trainer.checkpoint.every_steps
-    given = {"store": run.store.root, "featured": featured, "kind": kind, "module": module,
+    given = {"store": run.store.root, "featured": featured, "kind": kind,
              "options": run.settings.trainer.model_dump(mode="json", exclude={"kind"})}  # fmt: skip
     killed_at, told = 0, run.settings.trainer.steps // (kills + 1)
     for _ in range(kills):
@@ -67,15 +62,13 @@ def _train(given: dict[str, Any], kill_at: int) -> tuple[int, int, str]:
 
 
 def options(kind: str, **given: Any) -> settings.Trainer:
-    """Return trainer settings of a kind, which may be one that the settings do not know."""
-    return _AnyKind(kind=kind, **given)
+    """Return trainer settings of a kind."""
+    return settings.Trainer(kind=kind, **given)
 
 
 def main(given: dict[str, Any]) -> None:
     """Train, and print each step that is made, then the result."""
     logs.setup("INFO", "text")
-    if given["module"]:
-        protocol.FAMILIES[given["kind"]] = given["module"]
     progress.set_receiver(lambda done, *_: print(f"step {done}", flush=True))
     chosen = options(given["kind"], **given["options"])
     print(json.dumps(trainer.train(Store(Path(given["store"])), given["featured"], chosen, BATCH)))

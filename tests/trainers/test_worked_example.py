@@ -1,4 +1,4 @@
-"""The worked example of docs/trainers.md is run: a third family in one file trains, resumes and answers."""
+"""The worked example of docs/trainers.md is run: a family of a team's own in one file trains, resumes and answers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ from tests.trainers.training_rows import ROOT, data
 
 pytestmark = pytest.mark.integration
 
-MODULE = "docs.examples.sgd"
-
-
-@pytest.fixture(autouse=True)
-def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the one entry that docs/trainers.md asks for."""
-    monkeypatch.setitem(protocol.FAMILIES, "sgd", MODULE)
+SGD = "docs.examples.sgd:Trainer"
 
 
 def prepared(store: Store) -> tuple[Pipeline, Result]:
@@ -42,11 +36,11 @@ def test_restarted_training_gives_identical_model(store: Store, tmp_path_factory
     whole = trainer.train(
         other,
         made,
-        killed_trainings.options("sgd", **run.settings.trainer.model_dump(exclude={"kind"})),
+        killed_trainings.options(SGD, **run.settings.trainer.model_dump(exclude={"kind"})),
         killed_trainings.BATCH,
     )
     run, made = prepared(store)
-    found = killed_trainings.until_done(run, made, "sgd", kills=2, module=MODULE)
+    found = killed_trainings.until_done(run, made, SGD, kills=2)
     model = store.read(found["model"]["path"], found["model"]["sha256"])
     assert model == other.read(whole["model"]["path"], whole["model"]["sha256"])
     assert json.loads(model)["coef"]
@@ -54,8 +48,8 @@ def test_restarted_training_gives_identical_model(store: Store, tmp_path_factory
 
 def test_training_resumed_after_every_step_gives_identical_model() -> None:
     def begun() -> protocol.Trainer:
-        made = protocol.trainer("sgd")
-        made.start(data("multiclass", validation=False), killed_trainings.options("sgd"), 50)
+        made = protocol.trainer(SGD)
+        made.start(data("multiclass", validation=False), killed_trainings.options(SGD), 50)
         return made
 
     whole, made = begun(), begun()
@@ -73,11 +67,11 @@ def test_sgd_trainer_reaches_minimum_accuracy(store: Store, name: str) -> None:
     run = Pipeline(store, settings(pipeline=name, source={"kind": "sample", "name": name}, target="target", id=None))
     source = SampleSource(kind="sample", name=name)
     featured = run.fit(run.clean(data_loader.load(store, source, data_loader.inspect(source))))
-    trained = trainer.train(store, featured, killed_trainings.options("sgd", steps=100))
+    trained = trainer.train(store, featured, killed_trainings.options(SGD, steps=100))
     frame = rows(store, featured)
     frame = frame[frame[HOLDOUT]]
     names = transform.names(read_spec(store, featured))
-    answers = protocol.load("sgd", store.read(trained["model"]["path"]))(frame[names].to_numpy("float32"))
+    answers = protocol.load(SGD, store.read(trained["model"]["path"]))(frame[names].to_numpy("float32"))
     assert answers.sum(axis=1) == pytest.approx(1)
     assert np.mean(answers.argmax(axis=1) == frame[TARGET]) >= 0.9
 
@@ -85,7 +79,7 @@ def test_sgd_trainer_reaches_minimum_accuracy(store: Store, name: str) -> None:
 def test_unsupported_task_or_parameter_is_rejected() -> None:
     for kind, params, said in (("regression", {}, "for classification"), ("binary", {"bogus": 1}, "bogus")):
         with pytest.raises(StageError, match=said):
-            protocol.trainer("sgd").start(data(kind), killed_trainings.options("sgd", params=params), 50)
+            protocol.trainer(SGD).start(data(kind), killed_trainings.options(SGD, params=params), 50)
 
 
 def test_docs_page_matches_example_code() -> None:

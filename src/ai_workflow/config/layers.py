@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ OVERRIDE = "override"
 # The checkout that contains this package, and the copy of the project folders in an installed package.
 INSTALLED_PROJECTS = (Path(__file__).parents[3], Path(__file__).parents[1] / "_project")
 
+# Reasons of the layers that a caller names.
+_PIPELINE_FILE, _VARIABLE = "pipeline file", "AIW_CONFIG"
 _NOT_ENVIRONMENTS = {"base", "logging"}
 
 
@@ -57,10 +59,16 @@ def find(
     """Return the layers below the overrides, lowest first, and a problem for each requested layer that is absent."""
     candidates: list[Layer | Problem] = [_environment(root, environment)]
     candidates += _system(root, env)
-    candidates.append(_named(root, env.get("AIW_CONFIG") or None, "AIW_CONFIG"))
-    candidates.append(_named(root, pipeline, "pipeline file"))
+    candidates.append(_named(root, env.get("AIW_CONFIG") or None, _VARIABLE))
+    candidates.append(_named(root, pipeline, _PIPELINE_FILE))
     layers = [_layer(root, root / BASE, "base"), *(item for item in candidates if isinstance(item, Layer))]
     return layers, [item for item in candidates if isinstance(item, Problem)]
+
+
+def files_of_pipeline(layers: Iterable[Layer]) -> list[Path]:
+    """Return the pipeline file, and the file of AIW_CONFIG, as far as they exist."""
+    named = {layer.reason: layer.path for layer in layers if layer.exists and layer.path}
+    return [path for reason in (_PIPELINE_FILE, _VARIABLE) if (path := named.get(reason))]
 
 
 def _layer(root: Path, path: Path, reason: str) -> Layer:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ai_workflow.config import reader, variables
+from ai_workflow.config import own_code, reader, variables
 from ai_workflow.config.check import Checker
-from ai_workflow.config.layers import DEFAULT_ENVIRONMENT, OVERRIDE, Layer, find, project_root
+from ai_workflow.config.layers import DEFAULT_ENVIRONMENT, OVERRIDE, Layer, files_of_pipeline, find, project_root
 from ai_workflow.config.merge import members, merge_layers, origins, override_tree
 from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.settings import Settings
 from ai_workflow.config.values import Filler, filled_or_raw, named_variables
+from ai_workflow.plugins import search_path
 from ai_workflow.storage.file_names import require_utf8
 
 __all__ = ["ConfigError", "Layer", "Loaded", "Problem", "load"]
@@ -77,6 +78,9 @@ def load(
     if problems or settings is None:
         raise ConfigError(_sorted(problems, layers))
     require_utf8(settings.store.root, "store.root")
+    search_path.use(search_path.of_pipeline(files_of_pipeline(layers), root))
+    if problems := list(own_code.problems(settings, tree)):
+        raise ConfigError(problems)
     environment_origin = {"environment": "argument" if environment else "AIW_ENVIRONMENT"} if named else {}
     return Loaded(settings, tuple(layers), origins(tree) | environment_origin)
 

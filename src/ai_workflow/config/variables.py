@@ -82,7 +82,7 @@ STACK_VARIABLES = (
 # Variables of the code, of compose.yaml, of the stack of `make up` and of the tests.
 _PREFIX = "AIW_"
 _READ = frozenset((
-    "AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE", "AIW_ENV_FILE",
+    "AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE", "AIW_ENV_FILE", "AIW_CODE_PATH",
     "AIW_ALLOWED_ORIGINS", "AIW_STACK_SOCKET",
     "AIW_SITE", "AIW_IMAGE", "AIW_STACK", "AIW_KILLS", "AIW_SCREENSHOTS", "AIW_NO_SKIPS",
 ))  # fmt: skip

@@ -61,14 +61,16 @@ def code_version(module: str, *loaded: str, file: str | None = None) -> str:
 
     Args:
         module: full name of the module.
-        loaded: full names of modules that it loads by name, such as the model family.
+        loaded: full names of modules that it loads by name, such as the model family; `name@version` for code with
+            a version of its own, which is used as it is.
         file: the source file, for a module that Python does not find by its name.
 
     Raises:
         StageError: a module is missing, or has no source that can be read.
     """
-    code = closure.read(module, *loaded, file=file)
-    return of(code.digests, {name: library_version(name) for name in code.libraries})
+    explicit = [name for name in loaded if "@" in name]
+    code = closure.read(module, *(name for name in loaded if "@" not in name), file=file)
+    return of(code.digests, {name: library_version(name) for name in code.libraries}, *explicit)
 
 
 @cache

@@ -23,6 +23,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.plugins import search_path
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.runtime.stall_timeout import StallTimeout
 from ai_workflow.telemetry import logs, trace_context
@@ -60,6 +61,7 @@ class ModelProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            env=search_path.environment(),
         )
         try:
             self._request("load", self.kind.encode(), self._model)

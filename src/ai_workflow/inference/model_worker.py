@@ -18,6 +18,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference.worker import FEW_VALUES, HEAD, READY, RESULT
 from ai_workflow.inference.worker_output import WorkerOutput
 from ai_workflow.inference.worker_usage import usage
+from ai_workflow.plugins import search_path
 from ai_workflow.runtime import process_limit
 from ai_workflow.runtime.stall_timeout import StallTimeout
 
@@ -78,7 +79,7 @@ class ModelWorker(asyncio.Protocol):
         parent_end, child_end = socket.socketpair()
         with child_end:
             arguments = [str(os.getpid()), str(child_end.fileno()), str(model), kind, str(features)]
-            environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
+            environment = {**search_path.environment(), **dict.fromkeys(_THREADS, "1")}
             self._output = WorkerOutput(self._name)
             try:
                 # Always from the main thread: the kernel kills a process with the thread that started it.

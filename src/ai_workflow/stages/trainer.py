@@ -123,7 +123,9 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
         steps = state.best_step if options.early_stopping else state.step
-        model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", trainer.finish(steps))
+        data_of_model = trainer.finish(steps)
+        protocol.check_model(options.kind, data_of_model, spec)
+        model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", data_of_model)
     message = _message(state, steps)
     log.info(message)
     return {

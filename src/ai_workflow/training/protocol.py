@@ -1,7 +1,7 @@
 """Protocol of a model family: a trainer and a function that loads a model file for prediction.
 
-A new family is one file in `families/` with a class `Trainer` and a function `load`, one line in `family_modules.py`,
-and its name among the kinds in the settings; docs/trainers.md has an example.
+A family is a module with a class that has the methods of `Trainer`, and a function `load`. Families of this package are
+in `families/`; those of a team are named by dotted path or entry point (docs/own-code.md).
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from ai_workflow.config import settings
+from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
-from ai_workflow.training.family_modules import FAMILIES, modules_of, rows_per_step
+from ai_workflow.training.family_modules import FAMILIES, modules_of, own_path, rows_per_step
+from ai_workflow.training.own_family import OwnFamily
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,8 @@ __all__ = [
     "Rows",
     "Trainer",
     "TrainingData",
+    "check",
+    "check_model",
     "importance",
     "load",
     "modules_of",
@@ -101,10 +104,28 @@ class Trainer(Protocol):
         """Return the model file after `step` steps."""
 
 
+def check(kind: str) -> tuple[str, ...]:
+    """Return the modules of a model family, after the check of own code, which is imported for it.
+
+    Raises:
+        StageError: own code is not found, fails, or is no trainer.
+    """
+    if own_path(kind):
+        _family(kind)
+    return modules_of(kind)
+
+
 def trainer(kind: str) -> Trainer:
     """Return a new trainer of a family."""
-    new: Trainer = _family(kind).Trainer()
+    family = _family(kind)
+    new: Trainer = family.new_trainer() if isinstance(family, OwnFamily) else family.Trainer()
     return new
+
+
+def check_model(kind: str, model: bytes, spec: FeatureSpec) -> None:
+    """Raise StageError if a model of own code cannot be loaded, or predicts another shape than the task requires."""
+    if isinstance(family := _family(kind), OwnFamily):
+        family.check_model(model, len(spec["features"]), len(spec["classes"]) if spec["classes"] else None)
 
 
 def load(kind: str, model: bytes) -> Predict:
@@ -126,8 +147,13 @@ def importance(kind: str, model: bytes, names: list[str]) -> list[FeatureImporta
     return [{"feature": name, "share": round(share, 6)} for name, share in ranked]
 
 
-def _family(kind: str) -> ModuleType:
+def _family(kind: str) -> Any:
+    """Return the module of a family of this package, or the `OwnFamily` of own code."""
     # Threads that spin while they wait make a training ten times slower if other processes use the same cores.
     # OpenMP reads this variable once, when the library is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if path := own_path(kind):
+        return OwnFamily(path)
+    if kind not in FAMILIES:
+        raise StageError(f"there is no model family {kind}", "Install the package whose entry point has this name")
     return import_module(FAMILIES[kind])

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Fraction, Scope
+from ai_workflow.plugins import names
+
+# Model families of this package.
+TRAINERS = ("lightgbm", "torch_mlp")
 
 
 class Checkpoint(ConfigModel):
@@ -22,7 +26,7 @@ class Trainer(ConfigModel):
     """Model family and parameters, passed to the library unchanged."""
 
     scope: ClassVar[Scope] = "pipeline"
-    kind: Literal["lightgbm", "torch_mlp"] = "lightgbm"
+    kind: str = Field(default="lightgbm", description="lightgbm, torch_mlp, or own code as module:Class")
     steps: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0)
     early_stopping: int = Field(
@@ -37,6 +41,13 @@ class Trainer(ConfigModel):
         description="rows per training step of a family that trains in batches; model.batch_size if not given",
     )
     checkpoint: Annotated[Checkpoint, NOT_IN_KEY] = Checkpoint()
+
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str) -> str:
+        if problem := names.problem("trainers", kind, TRAINERS):
+            raise ValueError(problem)
+        return kind
 
     def used(self) -> ConfigModel:
         """Return the section without `validation` if early stopping is disabled."""

@@ -1,0 +1,63 @@
+"""Check of the dotted paths in the settings: the module exists and defines the name. No code is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from ai_workflow.code_versions.modules import Finder, Module
+from ai_workflow.config.merge import at
+from ai_workflow.config.problems import Problem
+from ai_workflow.config.reader import Node
+from ai_workflow.config.schema import KeyPath
+from ai_workflow.config.settings import Settings
+from ai_workflow.config.settings.training import TRAINERS
+from ai_workflow.plugins import names, search_path
+from ai_workflow.plugins.names import CodePath
+
+
+def problems(settings: Settings, tree: Node) -> Iterator[Problem]:
+    """Yield a problem for each key that names code which is not there."""
+    for key, path in _paths(settings):
+        if message := _message(path):
+            node = at(tree, key) or tree
+            yield Problem(node.file, node.line, ".".join(map(str, key)), message)
+
+
+def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
+    if settings.trainer.kind not in TRAINERS and (path := names.path("trainers", settings.trainer.kind)):
+        yield ("trainer", "kind"), path
+
+
+def _message(path: CodePath) -> str | None:
+    search_path.extend()
+    module = Finder().find(path.module)
+    if module is None:
+        folders = ", ".join(search_path.folders())
+        return f"{path}: there is no module {path.module} in {folders}; correct the name, or put the file there"
+    if (known := _defined(module)) is None or path.name in known:
+        return None
+    public = ", ".join(sorted(name for name in known if not name.startswith("_"))) or "nothing"
+    return f"{path}: {module.file or module.name} does not define {path.name}; it defines {public}"
+
+
+def _defined(module: Module) -> set[str] | None:
+    """Return the names that a module defines at its top level; None if they are not certain without running it."""
+    if module.source is None and module.file:
+        return None
+    try:
+        body = ast.parse(module.source or b"").body
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    known: set[str] = set()
+    for statement in body:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            known.add(statement.name)
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            known.update(alias.asname or alias.name.partition(".")[0] for alias in statement.names)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            known.update(target.id for target in targets if isinstance(target, ast.Name))
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            return None
+    return None if known & {"*", "__getattr__"} else known

@@ -1,0 +1,179 @@
+"""A model family of a team's own code: its trainer and its models, checked at each call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow.config import settings
+from ai_workflow.errors import StageError
+from ai_workflow.plugins import objects
+from ai_workflow.plugins.names import CodePath
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ai_workflow.training.protocol import Predict, TrainingData
+
+_KEY = "trainer.kind"
+# Methods of a trainer with their number of arguments.
+_METHODS = {"start": 3, "step": 0, "loss": 0, "save": 0, "load": 1, "finish": 1}
+# Other names are those of the other files of a version.
+_FILE_NAME = re.compile(r"model[\w-]*(\.[\w-]+)*")
+_DOCS = "See docs/own-code.md"
+
+
+class OwnFamily:
+    """The class of a trainer, and the functions `load` and `importance` of its module.
+
+    Raises:
+        StageError: the code is not found, fails, or is no trainer.
+    """
+
+    def __init__(self, path: CodePath) -> None:
+        self._label = f"{_KEY} {path}"
+        self._module, self._class = objects.load(path, _KEY)
+        problems = list(_problems(self._module, self._class))
+        if problems:
+            raise StageError(f"{self._label} in {self._module.__file__} is no trainer: {', '.join(problems)}", _DOCS)
+
+    def new_trainer(self) -> OwnTrainer:
+        """Return a new trainer."""
+        return OwnTrainer(self._label, self._class)
+
+    def load(self, model: bytes) -> Predict:
+        """Return the predict function of a model file."""
+        with objects.calls(self._label, "load"):
+            predict = self._module.load(model)
+        if not callable(predict):
+            raise StageError(f"{self._label}: load returned {_type(predict)}, not a function", _DOCS)
+
+        def checked(x: np.ndarray) -> np.ndarray:
+            import numpy as np
+
+            with objects.calls(self._label, "the prediction"):
+                output = np.asarray(predict(x))
+            if output.ndim not in (1, 2) or len(output) != len(x) or output.dtype.kind not in "fiu":
+                raise StageError(
+                    f"{self._label}: the prediction for {len(x)} rows is {output.dtype} of shape {output.shape}",
+                    "Return (n, classes) probabilities, or (n,) values for a regression",
+                )
+            return output
+
+        return checked
+
+    def importance(self, model: bytes) -> list[float]:
+        """Return the shares of all features; empty if the module has no `importance`."""
+        function = getattr(self._module, "importance", None)
+        if function is None:
+            return []
+        with objects.calls(self._label, "importance"):
+            return [float(share) for share in function(model)]
+
+    def check_model(self, model: bytes, features: int, classes: int | None) -> None:
+        """Raise StageError if a model cannot be loaded, or its output has another shape than the task requires."""
+        import numpy as np
+
+        output = self.load(model)(np.full((2, features), np.nan, dtype=np.float32))
+        expected = (2, classes) if classes is not None else (2,)
+        if output.shape != expected:
+            raise StageError(
+                f"{self._label}: the prediction for 2 rows has the shape {output.shape}, and {expected} is required",
+                "Return a column for each class of data.spec['classes'], or (n,) values for a regression",
+            )
+
+
+class OwnTrainer:
+    """A trainer whose errors name its file and line, and whose results have the types of the protocol."""
+
+    def __init__(self, label: str, trainer: Any) -> None:
+        self._label = label
+        with objects.calls(label, "the constructor"):
+            self._trainer = trainer()
+        self.library: str = self._trainer.library
+        self.model_file: str = self._trainer.model_file
+        if remedy := getattr(self._trainer, "memory_remedy", None):
+            self.memory_remedy = str(remedy)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows per step; None if each step takes all rows."""
+        return getattr(self._trainer, "batch_size", None)
+
+    @batch_size.setter
+    def batch_size(self, rows: int | None) -> None:
+        self._trainer.batch_size = rows
+
+    @property
+    def adapted(self) -> dict[str, list[int]]:
+        """Defaults that the trainer adapted to few rows."""
+        return getattr(self._trainer, "adapted", {})
+
+    def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
+        """Prepare the training."""
+        self._call("start", object, data, options, batch_size)
+
+    def step(self) -> bool:
+        """Run one step; a result that is no boolean is an error, because None would end the training."""
+        return bool(self._call("step", bool))
+
+    def loss(self) -> float:
+        """Return the loss after the last step."""
+        return float(self._call("loss", float))
+
+    def save(self) -> bytes:
+        """Return everything that the next step depends on."""
+        return bytes(self._call("save", bytes))
+
+    def load(self, state: bytes) -> None:
+        """Restore a saved state."""
+        self._call("load", object, state)
+
+    def finish(self, step: int) -> bytes:
+        """Return the model file."""
+        return bytes(self._call("finish", bytes, step))
+
+    def _call(self, name: str, expected: type, *arguments: Any) -> Any:
+        import numpy as np
+
+        with objects.calls(self._label, name):
+            result = getattr(self._trainer, name)(*arguments)
+        also: dict[type, tuple[type, ...]] = {bool: (np.bool_,), float: (int, np.floating)}
+        accepted = (expected, *also.get(expected, ()))
+        if not isinstance(result, accepted):
+            raise StageError(f"{self._label}: {name} returned {_type(result)}, not {expected.__name__}", _DOCS)
+        return result
+
+
+def _problems(module: Any, trainer: Any) -> list[str]:
+    """Return the parts of the protocol that a class and its module lack."""
+    if not inspect.isclass(trainer):
+        return [f"it is {_type(trainer)}, not a class"]
+    problems = [text for name, count in _METHODS.items() if (text := _method_problem(trainer, name, count))]
+    texts = {name: getattr(trainer, name, None) for name in ("library", "model_file")}
+    absent = [name for name, text in texts.items() if not text or not isinstance(text, str)]
+    problems += [f"it has no attribute {name} with text" for name in absent]
+    file = texts["model_file"]
+    if isinstance(file, str) and file and not _FILE_NAME.fullmatch(file):
+        problems.append(f"its model_file {file!r} is not a name that begins with model")
+    if not callable(getattr(module, "load", None)):
+        problems.append("its module has no function load(model)")
+    return problems
+
+
+def _method_problem(trainer: type, name: str, count: int) -> str:
+    method = getattr(trainer, name, None)
+    if not callable(method):
+        return f"it has no method {name}"
+    try:
+        inspect.signature(method).bind(*[None] * (count + 1))
+    except TypeError:
+        return f"its method {name} does not take {count} arguments"
+    except ValueError:
+        pass
+    return ""
+
+
+def _type(value: object) -> str:
+    return "None" if value is None else type(value).__name__
