@@ -16,6 +16,7 @@ _MODULE = re.compile(r"\bai_workflow(?:\.\w+)+")
 _HISTORY = ("CHANGELOG.md", "docs/adr/")
 # Files that a user creates.
 _CREATED = {"deploy/.env"}
+_ENTRY_POINTS = {"ai_workflow.trainers"}
 # Pages that code and settings name with a heading: "docs/operating.md, Out of memory".
 _NAMED = re.compile(r"(docs/[\w-]+\.md)(?:, | \()\"?([A-Z][\w ]+?)[\"\).\n]")
 
@@ -66,7 +67,7 @@ def is_module(name: str) -> bool:
 def test_page_names_existing_paths_and_modules(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     paths = {name for name in _PATH.findall(text) if name not in _CREATED and not is_path(name, page)}
-    modules = {name for name in _MODULE.findall(text) if not is_module(name) and not name.endswith(".sgd")}
+    modules = {name for name in _MODULE.findall(text) if not is_module(name) and name not in _ENTRY_POINTS}
 
     assert (paths, modules) == (set(), set())
 

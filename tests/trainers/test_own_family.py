@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.stages import trainer
+from ai_workflow.stages.trainer import TrainedModel
 from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.own_code import SGD, TeamFolder
-from tests.stages.tables import Pipeline, Result, load, parted, people
+from tests.stages.tables import Pipeline, load, parted, people
 from tests.stages.tables import settings as pipeline_settings
 from tests.trainers.training_rows import data
 
@@ -46,17 +48,17 @@ def team(tmp_path: Path) -> Iterator[TeamFolder]:
     folder.forget()
 
 
-def prepared(store: Store) -> Result:
+def prepared(store: Store) -> Any:
     run = Pipeline(store, pipeline_settings())
     return run.fit(run.clean(load(store, *parted(people(), 2))))
 
 
-def trained(store: Store, **options: object) -> Result:
-    return trainer.train(store, prepared(store), settings.Trainer(kind=KIND, steps=3, **options))  # type: ignore[arg-type]
+def trained(store: Store) -> TrainedModel:
+    return trainer.train(store, prepared(store), settings.Trainer(kind=KIND, steps=3))
 
 
-def failure(team: TeamFolder, store: Store, *change: str) -> str:
-    text = GOOD.replace(*change)
+def failure(team: TeamFolder, store: Store, before: str, after: str) -> str:
+    text = GOOD.replace(before, after)
     assert text != GOOD
     team.write("team_models.py", text)
     with pytest.raises(StageError) as raised:
@@ -105,9 +107,9 @@ def test_example_of_the_docs_trains_unedited_from_the_folder_of_the_team(team: T
         ("return 0.5", "return '0.5'", "loss returned str, not float"),
         ("return bytes([self._classes])", "return 'model'", "finish returned str, not bytes"),
         ("return lambda x: np", "return 5\n        lambda x: np", "load returned int, not a function"),
-        ("(len(x), model[0])", "(1, model[0])", "the prediction for 2 rows is float64 of shape (1, 2). Return (n, cl"),
+        ("(len(x), model[0])", "(1, model[0])", "the prediction for 16 rows is float64 of shape (1, 2). Return (n, cl"),
         ("(len(x), model[0])", "(len(x), 3)", "the prediction for 2 rows has the shape (2, 3), and (2, 2) is required"),
-        ("1 / model[0])", "'a')", "the prediction for 2 rows is <U1 of shape (2, 2)"),
+        ("1 / model[0])", "'a')", "the prediction for 16 rows is <U1 of shape (16, 2)"),
     ],
 )
 def test_code_that_breaks_the_protocol_is_refused(
@@ -153,3 +155,12 @@ def test_out_of_memory_in_a_step_halves_its_batch(team: TeamFolder) -> None:
         made.step()
     made.batch_size = 32
     assert made.step() is True
+
+
+@pytest.mark.parametrize("is_independent", [False, True])
+def test_prediction_gets_16_rows_at_once_unless_rows_are_independent(team: TeamFolder, is_independent: bool) -> None:
+    text = GOOD.replace("np.full((len(x), model[0]), 1 / model[0])", "np.full(len(x), float(len(x)))")
+    team.write("team_models.py", text + ("    ROWS_ARE_INDEPENDENT = True\n" if is_independent else ""))
+    predict = protocol.load(KIND, b"\2")
+    for rows in (1, 16, 33):
+        assert predict(np.zeros((rows, 3), np.float32)).tolist() == [rows if is_independent else 16] * rows

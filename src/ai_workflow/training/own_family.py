@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config import settings
@@ -22,6 +23,10 @@ _METHODS = {"start": 3, "step": 0, "loss": 0, "save": 0, "load": 1, "finish": 1}
 # Other names are those of the other files of a version.
 _FILE_NAME = re.compile(r"model[\w-]*(\.[\w-]+)*")
 _DOCS = "See docs/own-code.md"
+# A module with this attribute predicts the same for a row whatever rows are beside it, and gets all rows in one call.
+_INDEPENDENT = "ROWS_ARE_INDEPENDENT"
+# Rows per call otherwise: a BLAS may sum in another order for another number of rows, and batch and service must agree.
+_TILE_ROWS = 16
 
 
 class OwnFamily:
@@ -49,19 +54,8 @@ class OwnFamily:
         if not callable(predict):
             raise StageError(f"{self._label}: load returned {_type(predict)}, not a function", _DOCS)
 
-        def checked(x: np.ndarray) -> np.ndarray:
-            import numpy as np
-
-            with objects.calls(self._label, "the prediction"):
-                output = np.asarray(predict(x))
-            if output.ndim not in (1, 2) or len(output) != len(x) or output.dtype.kind not in "fiu":
-                raise StageError(
-                    f"{self._label}: the prediction for {len(x)} rows is {output.dtype} of shape {output.shape}",
-                    "Return (n, classes) probabilities, or (n,) values for a regression",
-                )
-            return output
-
-        return checked
+        is_independent = getattr(self._module, _INDEPENDENT, False)
+        return partial(_predict if is_independent else _predict_in_tiles, self._label, predict)
 
     def importance(self, model: bytes) -> list[float]:
         """Return the shares of all features; empty if the module has no `importance`."""
@@ -144,6 +138,30 @@ class OwnTrainer:
         if not isinstance(result, accepted):
             raise StageError(f"{self._label}: {name} returned {_type(result)}, not {expected.__name__}", _DOCS)
         return result
+
+
+def _predict(label: str, predict: Predict, x: np.ndarray) -> np.ndarray:
+    """Return the predictions of own code, which must be numbers with one entry or line for each row."""
+    import numpy as np
+
+    with objects.calls(label, "the prediction"):
+        output = np.asarray(predict(x))
+    if output.ndim not in (1, 2) or len(output) != len(x) or output.dtype.kind not in "fiu":
+        raise StageError(
+            f"{label}: the prediction for {len(x)} rows is {output.dtype} of shape {output.shape}",
+            "Return (n, classes) probabilities, or (n,) values for a regression",
+        )
+    return output
+
+
+def _predict_in_tiles(label: str, predict: Predict, x: np.ndarray) -> np.ndarray:
+    """Return the predictions for all rows, from calls with the same number of rows each."""
+    import numpy as np
+
+    padded = np.zeros((max(1, -(-len(x) // _TILE_ROWS)) * _TILE_ROWS, x.shape[1]), dtype=x.dtype)
+    padded[: len(x)] = x
+    starts = range(0, len(padded), _TILE_ROWS)
+    return np.concatenate([_predict(label, predict, padded[start : start + _TILE_ROWS]) for start in starts])[: len(x)]
 
 
 def _problems(module: Any, trainer: Any) -> list[str]:
