@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ai_workflow.config.settings.training import StratifiedSplit
 from ai_workflow.datasets import split
-from ai_workflow.datasets.partitions import ID, Dataset
+from ai_workflow.datasets.partitions import ID, SOURCE, Dataset
 from ai_workflow.errors import StageError
+from ai_workflow.features import split_rule
 from ai_workflow.storage.store import Store
 from tests import processes
 from tests.tables import dataset, part
@@ -91,5 +93,66 @@ def test_time_holdout_takes_latest_rows_and_keeps_ties_together(
 
 @pytest.mark.parametrize("days", [[5], [5, 5, 5], [5, 5, 5, 5, 6]])
 def test_time_holdout_without_earlier_rows_is_rejected(store: Store, days: list[int]) -> None:
-    with pytest.raises(StageError, match=r"no holdout by time is possible: day is 2024-01-05 .* timestamp: null"):
+    with pytest.raises(
+        StageError, match=r"no holdout by time is possible: day is 2024-01-05 .* evaluate\.split: {kind: id}"
+    ):
         split.cutoff(store, _dated(store, days), "day", 0.5)
+
+
+def _rule(**other: object) -> dict[str, object]:
+    return {"holdout": 0.3, "timestamp": None, "cutoff": None, **other}
+
+
+def test_rows_of_a_group_are_on_one_side_and_rows_without_group_are_not_joined() -> None:
+    groups = pd.Series(np.arange(4000) % 500, dtype="Int64")
+    groups[:1000] = pd.NA
+    frame = pd.DataFrame({ID: IDS[:4000], "customer": groups})
+    held = pd.Series(split.is_holdout(frame, _rule(group="customer")))
+    assert held.groupby(groups).nunique().max() == 1
+    assert held[1000:].mean() == pytest.approx(0.3, abs=0.06)
+    assert held[:1000].mean() == pytest.approx(0.3, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("values", "listed", "held"),
+    [
+        (pd.Series(["test", "train", None], dtype="str"), ["test"], [True, False, False]),
+        (pd.Series([1, 2, pd.NA], dtype="Int64"), ["1"], [True, False, False]),
+        (pd.Series([1.0, 2.5, np.nan]), ["1", "2.5"], [True, True, False]),
+        (pd.Series([True, False, pd.NA], dtype="boolean"), ["true"], [True, False, False]),
+    ],
+)
+def test_column_with_values_names_the_holdout(values: pd.Series, listed: list[str], held: list[bool]) -> None:
+    frame = pd.DataFrame({ID: IDS[:3], "part": values})
+    assert split.is_holdout(frame, _rule(column="part", values=listed)).tolist() == held
+
+
+@pytest.mark.parametrize(
+    ("patterns", "held"),
+    [
+        (["test.csv"], [False, True, False]),
+        (["test*"], [False, True, True]),
+        (["b/*.csv"], [False, True, False]),
+        (["a/x.csv", "test.parquet"], [True, False, True]),
+    ],
+)
+def test_file_patterns_name_the_holdout(patterns: list[str], held: list[bool]) -> None:
+    files = ["a/x.csv", "b/test.csv", "test.parquet"]
+    frame = pd.DataFrame({ID: IDS[:3], SOURCE: files})
+    assert split.is_holdout(frame, _rule(files=patterns)).tolist() == held
+    alone = [bool(split.is_holdout(frame[[ID]][:1], _rule(files=patterns), name)[0]) for name in files]
+    assert alone == held
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("size", [100, 1000])
+def test_stratified_split_holds_out_the_share_of_each_class(store: Store, size: int) -> None:
+    frame = pd.DataFrame({ID: IDS[:1000], "y": ["a"] * 900 + ["b"] * 90 + ["c"] * 9 + ["d"]})
+    frame = frame.sample(frac=1, random_state=0).reset_index(drop=True)
+    pieces = [frame[start : start + size] for start in range(0, 1000, size)]
+    clean = dataset(*(part(store, f"p{at}", {"y": piece["y"]}, ids=list(piece[ID])) for at, piece in enumerate(pieces)))
+    options = StratifiedSplit(kind="stratified")
+    rule = split_rule.fit(store, clean, options, 0.1, "y", None)
+    held = split.is_holdout(frame, rule)
+    assert frame["y"][held].value_counts().to_dict() == {"a": 90, "b": 9, "c": 1}
+    assert rule == split_rule.fit(store, clean, options, 0.1, "y", None)

@@ -109,8 +109,8 @@ def _predict(
 
     labels = []
     predictions = []
-    for _, frame in partitions.frames(store, clean, rows=rows_at_once):
-        held_out = frame[split.is_holdout(frame, spec["split"])]
+    for part, frame in partitions.frames(store, clean, rows=rows_at_once):
+        held_out = frame[split.is_holdout(frame, spec["split"], part.source)]
         for start in range(0, len(held_out), _BATCH_ROWS):
             rows = held_out.iloc[start : start + _BATCH_ROWS]
             output = process.predict(transform.transform(transform.coerce_columns(rows, own_spec), own_spec))

@@ -9,7 +9,12 @@ def find(spec: FeatureSpec) -> dict[str, str]:
     """Return column -> reason for the columns that are neither a feature nor have a role."""
     roles = {spec["target"], spec["id"], spec["timestamp"]}
     used = {feature["column"] for feature in spec["features"]} | roles
-    return {name: _reason(declared["type"]) for name, declared in spec["schema"].items() if name not in used}
+    only_training = spec.get("training_columns", [])
+    return {
+        name: "needed by the training only" if name in only_training else _reason(declared["type"])
+        for name, declared in spec["schema"].items()
+        if name not in used
+    }
 
 
 def _reason(kind: str) -> str:

@@ -58,7 +58,7 @@ class RowRules(ConfigModel):
         columns = {
             name: cells.accepted(name, Column.model_validate(column))
             for name, column in spec["schema"].items()
-            if name != spec["target"]
+            if name not in (spec["target"], *spec.get("training_columns", ()))
         }
         return cls(
             columns=columns,

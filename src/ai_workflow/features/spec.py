@@ -28,7 +28,8 @@ class Feature(TypedDict):
 class FeatureSpec(TypedDict):
     """Conversion of clean rows to numbers, and the statistics of the training rows; `transform` describes the keys.
 
-    `target_center` is a constant near the values of a regression target whose distinct values float32 would merge.
+    `training_columns` are needed by the training only, such as the group of a split. `target_center` is a constant near
+    the values of a regression target whose distinct values float32 would merge.
     """
 
     version: int
@@ -41,6 +42,7 @@ class FeatureSpec(TypedDict):
     split: SplitRule
     schema: dict[str, dict[str, Any]]
     cells: NotRequired[dict[str, Any]]
+    training_columns: NotRequired[list[str]]
     classes: list[str] | None
     features: list[Feature]
     statistics: dict[str, ColumnProfile]

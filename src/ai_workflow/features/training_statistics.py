@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.datasets import column_profile, fingerprint, parquet, partition_cache, partitions, split
-from ai_workflow.datasets.partitions import ID, Dataset, Partition
+from ai_workflow.datasets.partitions import SOURCE, Dataset, Partition
 from ai_workflow.errors import StageError
 from ai_workflow.features import precision
 from ai_workflow.features.precision import DistinctCounts, Shift
@@ -66,12 +66,13 @@ def compute(
     rows = sum(part["rows"] for part in parts)
     if not rows:
         raise StageError(
-            "every row is held out, so there is no training row", "Add rows to the source, or lower evaluate.holdout"
+            "every row is held out, so there is no training row",
+            "Add rows to the source, lower evaluate.holdout, or change evaluate.split",
         )
     if rows == dataset.rows:
         raise StageError(
             f"none of {rows} rows is held out, so the model cannot be evaluated",
-            "Add rows to the source",
+            "Add rows to the source, or change evaluate.split",
         )
     merged = {
         name: _merge_profiles(declared["type"], [part["columns"][name] for part in parts])
@@ -147,8 +148,10 @@ def _profile(present: np.ndarray, ordered: np.ndarray, rows: int, kind: str) -> 
 
 
 def _is_held_out(store: Store, part: Partition, rule: SplitRule) -> np.ndarray:
-    keys = [ID, rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else [ID]
-    return split.is_holdout(partitions.read(store, part, keys), rule)
+    columns = split.input_columns(rule)
+    # A partition of one file has no `__source`, which is then not read.
+    columns += [SOURCE] if "files" in rule else []
+    return split.is_holdout(partitions.read(store, part, columns), rule, part.source)
 
 
 def _columns(store: Store, part: Partition, names: list[str], at_once: int) -> Iterator[tuple[str, pa.ChunkedArray]]:

@@ -105,7 +105,7 @@ def _first_held_out(store: Store, part: Partition, spec: FeatureSpec, at_once: i
 
     frames, missing = [], _ROWS
     for frame in partitions.slices(store, part, at_once):
-        held_out = frame[split.is_holdout(frame, spec["split"])].head(missing)
+        held_out = frame[split.is_holdout(frame, spec["split"], part.source)].head(missing)
         missing -= len(held_out)
         frames += [held_out] if len(held_out) else []
         if not missing:

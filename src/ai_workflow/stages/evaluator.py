@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ai_workflow import json_text
-from ai_workflow.datasets import fingerprint, partitions
+from ai_workflow.datasets import fingerprint, partitions, split
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import (
@@ -195,14 +195,12 @@ def _predict_holdout(
 def _summary(
     store: Store, spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel
 ) -> TrainingSummary:
-    rule = spec["split"]
-    holdout = f"the rows from {rule['cutoff']} on" if rule["cutoff"] else f"{rule['holdout']:.0%} by the hash of the id"
     return {
         "pipeline": spec["pipeline"],
         "task": spec["task"],
         "target": spec["target"],
         "classes": spec["classes"],
-        "holdout": holdout,
+        "holdout": split.describe(spec["split"]),
         "kind": trained["kind"],
         "library": trained["library"],
         "steps": trained["steps"],

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
+from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings, Split
 from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions, split, target_checks
 from ai_workflow.datasets.notation import class_names
 from ai_workflow.datasets.partitions import (
@@ -21,7 +21,7 @@ from ai_workflow.datasets.partitions import (
     PartitionRecord,
 )
 from ai_workflow.errors import StageError
-from ai_workflow.features import feature_columns, training_statistics, transform
+from ai_workflow.features import feature_columns, split_rule, training_statistics, transform
 from ai_workflow.runtime import memory_pressure, partition_threads
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.file_ref import FileRecord
@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
 # Columns beside the features: class index or value of the target, and whether the row is held out.
 TARGET, HOLDOUT = f"{RESERVED}target", f"{RESERVED}holdout"
+# Group of each row, of a split by groups only.
+GROUP = f"{RESERVED}group"
 UNKNOWN_CLASS = -1
 log = logger("feature_engineering")
 
 
 class ColumnRoles(ConfigModel):
-    """Roles of the columns, whether the target is in `schema`, and the share of rows that is held out."""
+    """Roles of the columns, whether the target is in `schema`, and the rows that are held out."""
 
     pipeline: str
     task: str
@@ -50,15 +52,17 @@ class ColumnRoles(ConfigModel):
     id: str | None
     timestamp: str | None
     holdout: float
+    split: Split | None = None
     is_target_declared: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> ColumnRoles:
         """Return the options of the settings."""
         names = ("pipeline", "task", "target", "id", "timestamp")
+        options = settings.evaluate
         values = {name: getattr(settings, name) for name in names}
         is_declared = settings.target in settings.columns
-        return cls(holdout=settings.evaluate.holdout, is_target_declared=is_declared, **values)
+        return cls(holdout=options.holdout, split=options.split, is_target_declared=is_declared, **values)
 
 
 class FeatureData(DatasetRecord):
@@ -79,12 +83,13 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
             appears only after the cutoff, or a target too large to compute with.
     """
     dataset = Dataset.load(store, clean)
-    cutoff = split.cutoff(store, dataset, roles.timestamp, roles.holdout) if roles.timestamp else None
-    rule: SplitRule = {"holdout": roles.holdout, "timestamp": roles.timestamp, "cutoff": cutoff}
+    rule = split_rule.fit(store, dataset, roles.split, roles.holdout, roles.target, roles.timestamp)
+    only_training = _training_columns(rule, roles)
     statistics, shifts = training_statistics.compute(store, dataset, rule, roles.target, roles.task)
     columns = dataset.info["schema"]
+    inputs = {name: declared for name, declared in columns.items() if name not in only_training}
     features = transform.build_features(
-        columns, statistics["columns"], roles.model_dump(), options.max_categories, options.min_count, shifts
+        inputs, statistics["columns"], roles.model_dump(), options.max_categories, options.min_count, shifts
     )
     if not features:
         raise StageError(
@@ -93,7 +98,9 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     target_checks.varies({feature["column"]: statistics["columns"][feature["column"]] for feature in features})
     if roles.task == "regression":
         target_checks.numbers(statistics["columns"][roles.target], roles.target)
-    classes = target_checks.classes(statistics, roles.target, cutoff) if roles.task == "classification" else None
+    classes = (
+        target_checks.classes(statistics, roles.target, rule["cutoff"]) if roles.task == "classification" else None
+    )
     spec: FeatureSpec = {
         "version": transform.VERSION,
         "pipeline": roles.pipeline,
@@ -109,6 +116,8 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
         "statistics": statistics["columns"],
         "training_rows": statistics["rows"],
     }
+    if only_training:
+        spec["training_columns"] = only_training
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
     doubts = class_names.warnings(roles.target, classes) if classes and not roles.is_target_declared else []
@@ -116,6 +125,12 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     for warning in warnings:
         log.warning("%s", warning)
     return _transform_all(store, dataset, spec, warnings)
+
+
+def _training_columns(rule: SplitRule, roles: ColumnRoles) -> list[str]:
+    """Return the columns without a role that only the training needs, and that are no features."""
+    columns = [rule.get("group"), rule.get("column")]
+    return [name for name in columns if name and name not in (roles.target, roles.id, roles.timestamp)]
 
 
 @stage("feature_engineering")
@@ -153,7 +168,7 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
 
     def compute(stem: str) -> PartitionRecord:
         def write(rows: int) -> Partition:
-            tables = (to_features(table, spec) for table in partitions.table_slices(store, part, rows))
+            tables = (to_features(table, spec, part.source) for table in partitions.table_slices(store, part, rows))
             few = [SOURCE, *feature_columns.with_few_values(spec)]
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source, dictionary=few)
 
@@ -162,18 +177,23 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
     return Partition(**partition_cache.cached(store, "features", key, compute))
 
 
-def to_features(rows: pa.Table, spec: FeatureSpec) -> pa.Table:
-    """Return features with `__row`, `__source` and `__id`; with `__target` and `__holdout` if there is a target."""
+def to_features(rows: pa.Table, spec: FeatureSpec, source: str = "") -> pa.Table:
+    """Return features with `__row`, `__source` and `__id`; with `__target` and `__holdout` if there is a target.
+
+    A split by groups adds `__group`. `source` is the file of rows without `__source`.
+    """
     import pyarrow as pa
 
     columns = {name: rows[name] for name in (ROW, SOURCE, ID) if name in rows.column_names}
     if spec["target"] in rows.column_names:
         rule = spec["split"]
-        keys = [rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else []
-        frame = parquet.to_frame(rows.select(list(dict.fromkeys([ID, spec["target"], *keys]))))
+        names = [name for name in (SOURCE,) if name in rows.column_names]
+        frame = parquet.to_frame(rows.select(list(dict.fromkeys([*split.input_columns(rule), spec["target"], *names]))))
         target = frame[spec["target"]]
         if spec["classes"] is not None:
             target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
         columns[TARGET] = pa.array(target.astype("float64"), from_pandas=True)
-        columns[HOLDOUT] = pa.array(split.is_holdout(frame, rule))
+        columns[HOLDOUT] = pa.array(split.is_holdout(frame, rule, source))
+        if "group" in rule:
+            columns[GROUP] = pa.array(split.group_keys(frame, rule), pa.string())
     return pa.table({**columns, **feature_columns.build(rows, spec)})

@@ -13,7 +13,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.features import transform
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
-from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
+from ai_workflow.stages.feature_engineering import GROUP, HOLDOUT, TARGET, read_spec
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -176,11 +176,12 @@ def _reduced(features: Dataset, batch_size: int, used: int | None) -> dict[str, 
 def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: settings.Trainer) -> TrainingData:
     """Split the rows of each partition into training and validation rows."""
     names = transform.names(spec)
+    key = GROUP if "group" in spec["split"] else ID
     training = []
     validation = []
     for part in dataset.partitions:
         train_mask, validation_mask = memory_pressure.with_smaller_batches(
-            partial(_masks, store, part, options), part.rows
+            partial(_masks, store, part, options, key), part.rows
         )
         if options.early_stopping:
             validation.append(PartitionRows(store, part, names, validation_mask))
@@ -193,17 +194,22 @@ def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: setti
     return TrainingData(spec, training, validation)
 
 
-def _masks(store: Store, part: Partition, options: settings.Trainer, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masks of the training rows and of the validation rows of a partition."""
+def _masks(
+    store: Store, part: Partition, options: settings.Trainer, key: str, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masks of the training rows and of the validation rows of a partition.
+
+    Rows with the same value of the column `key` are on the same side.
+    """
     import numpy as np
 
     training = []
     validation = []
-    for frame in partitions.slices(store, part, rows, [ID, HOLDOUT]):
+    for frame in partitions.slices(store, part, rows, [key, HOLDOUT]):
         not_held_out = ~frame[HOLDOUT].to_numpy(bool)
         mask = np.zeros(len(frame), bool)
         if options.early_stopping:
-            mask = not_held_out & np.asarray(split.is_validation(frame[ID], options.validation))
+            mask = not_held_out & np.asarray(split.is_validation(frame[key], options.validation))
         training.append(not_held_out & ~mask)
         validation.append(mask)
     return np.concatenate(training), np.concatenate(validation)

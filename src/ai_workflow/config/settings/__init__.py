@@ -34,6 +34,7 @@ from ai_workflow.config.settings.training import (
     Evaluate,
     FeatureOptions,
     Metric,
+    Split,
     Trainer,
 )
 
@@ -74,6 +75,7 @@ __all__ = [
     "Service",
     "Settings",
     "Source",
+    "Split",
     "SqlSource",
     "StoreSection",
     "TableSource",
@@ -138,7 +140,7 @@ class Settings(ConfigModel):
             raise ValueError("evaluate.positive_class and evaluate.per_class are not for regression")
         if self.target in (self.id, self.timestamp):
             raise ValueError("target must not be the id or the timestamp column")
-        for role, name in (("target", self.target), ("id", self.id), ("timestamp", self.timestamp)):
+        for role, name in self._check_split().items():
             if name in self.columns and self.columns[name].drop:
                 raise ValueError(f"schema.{name} is dropped, but it is the {role}")
         if self.timestamp in self.columns and self.columns[self.timestamp].type != "datetime":
@@ -154,6 +156,18 @@ class Settings(ConfigModel):
                 f"schema.{self.target} must be of type integer or number: it is the target of a regression"
             )
         return self
+
+    def _check_split(self) -> dict[str, str | None]:
+        """Check the split, and return the roles of columns with their names."""
+        split = self.evaluate.split
+        if self.task == "regression" and split and split.kind == "stratified":
+            raise ValueError("evaluate.split of kind stratified is not for regression")
+        if split and split.kind == "time" and not self.timestamp:
+            raise ValueError("evaluate.split of kind time needs a timestamp")
+        column: str | None = getattr(split, "column", None)
+        if column == self.target:
+            raise ValueError("evaluate.split.column must not be the target")
+        return {"target": self.target, "id": self.id, "timestamp": self.timestamp, "evaluate.split.column": column}
 
     def reading(self, source: Source) -> Source:
         """Return a source whose `drop` contains the columns that the schema drops."""

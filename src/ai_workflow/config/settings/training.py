@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -79,11 +80,66 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 ClassMetric = Literal["precision", "recall", "f1"]
 
 
+class IdSplit(ConfigModel):
+    """Hold out rows by the hash of the id."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["id"]
+
+
+class TimeSplit(ConfigModel):
+    """Hold out the latest rows by the timestamp column."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["time"]
+    start: datetime | None = Field(
+        default=None, description="time (UTC if it has no offset) from which rows are held out; else evaluate.holdout"
+    )
+
+
+class GroupSplit(ConfigModel):
+    """Hold out all rows of a group, by the hash of its value."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["group"]
+    column: str
+
+
+class StratifiedSplit(ConfigModel):
+    """Hold out the same fraction of each class, by the hash of the id."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["stratified"]
+
+
+class ColumnSplit(ConfigModel):
+    """Hold out the rows with some values of a column."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["column"]
+    column: str
+    values: tuple[str, ...] = Field(min_length=1, description="values of the rows that are held out")
+
+
+class FileSplit(ConfigModel):
+    """Hold out the rows of some files of the source."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["file"]
+    files: tuple[str, ...] = Field(min_length=1, description="names of files, with * for any characters")
+
+
+Split = IdSplit | TimeSplit | GroupSplit | StratifiedSplit | ColumnSplit | FileSplit
+
+
 class Evaluate(ConfigModel):
     """Holdout and quality gate of a new version."""
 
     scope: ClassVar[Scope] = "pipeline"
     holdout: float = Field(default=0.2, gt=0, lt=1)
+    split: Split | None = Field(
+        default=None, discriminator="kind", description="default: time if there is a `timestamp`, else id"
+    )
     metric: Metric | None = Field(default=None, description="default: accuracy, or mae for regression")
     minimum: float | None = Field(default=None, description="worst value of the metric that passes")
     tolerance: float = Field(default=0.01, ge=0, description="difference to `stable` that still passes")
