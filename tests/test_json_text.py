@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
@@ -46,6 +48,24 @@ def test_finite_values_round_trip_through_json() -> None:
     body = {"b": [1, 2.5, None, "\u00e9"], "a": {"c": True}}
     assert json.loads(json_text.document(body)) == json.loads(json_text.line(body)) == body
     assert json_text.line({"b": 1, "a": 2}, compact=True) == '{"a":2,"b":1}'
+
+
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1000, 1000).map(lambda x: round(x, 3)),
+        min_size=40,
+    )
+)
+def test_long_lists_of_numbers_are_written_as_by_python(numbers: list[float]) -> None:
+    body = {"b": numbers, "a": {"x": [numbers], "é": numbers[:2]}}
+    assert json_text.line(body) == json.dumps(body, sort_keys=True, ensure_ascii=False)
+    settled = [number for number in numbers if number == 0 or 1e-4 <= abs(number) < 1e15]
+    assert json_text.line(settled) == json.dumps(settled)
+
+
+def test_long_list_with_nan_is_refused_with_key() -> None:
+    with pytest.raises(json_text.NonFiniteNumberError, match=r"^a\.b\[40\] is nan"):
+        json_text.line({"a": {"b": [0.5] * 40 + [NAN]}})
 
 
 def test_document_has_line_for_each_key_of_two_levels() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -31,11 +32,13 @@ def bits(values: pa.Array) -> list[object]:
 def check_column(texts: list[str | None], column: Column, rules: CellRules) -> None:
     spelling = rules.spelling("x")
     expected, expected_findings = cells.clean(pd.Series(texts, dtype="str"), column, rules, spelling)
-    values, findings = clean_column.clean(pa.chunked_array([pa.array(texts, pa.string())]), column, rules, spelling)
-    assert rejected_rows(findings) == rejected_rows(expected_findings), (texts, column)
     array = parquet.to_table(pd.DataFrame({"x": expected}))["x"].combine_chunks()
-    assert values.type == array.type
-    assert bits(values) == bits(array), (texts, column)
+    cells_read = pa.chunked_array([pa.array(texts, pa.string())])
+    for numbers in (None, plain_text.numbers(clean_column.contiguous(cells_read))):
+        values, findings = clean_column.clean(cells_read, column, rules, spelling, numbers)
+        assert rejected_rows(findings) == rejected_rows(expected_findings), (texts, column)
+        assert values.type == array.type
+        assert bits(values) == bits(array), (texts, column)
 
 
 def check_evidence(texts: list[str | None], rules: TextRules) -> None:
@@ -51,6 +54,27 @@ def check_columns(count: int, seed: int) -> None:
     for texts, column, rules in nasty_columns.columns(count, seed):
         check_column(texts, column, rules)
         check_evidence(texts, TextRules(default_missing=rules.default_missing))
+
+
+def test_numbers_of_many_columns_equal_those_of_each_column() -> None:
+    texts = [["1", "2.5", None], ["x", "1", "2"], ["nan", "-0", "1e400"], [None] * 3, ["0" * 200, "1", "2"], ["7"] * 3]
+    columns = [pa.chunked_array([each[:1], each[1:]], pa.string()) for each in texts]
+    for count in range(1, len(columns) + 1):
+        read = plain_text.numbers_of_all(columns[:count])
+        for each, numbers in zip(columns, read, strict=False):
+            if numbers is None:
+                assert each[0].as_py() == "x"
+                continue
+            alone = plain_text.numbers(clean_column.contiguous(each))
+            np.testing.assert_array_equal(numbers.values, alone.values)
+            np.testing.assert_array_equal(numbers.plain, alone.plain)
+
+
+@pytest.mark.parametrize("token", ["7", "7.0", "x"])
+@pytest.mark.parametrize("kind", ["integer", "number", "text"])
+def test_plain_numbers_are_missing_where_the_source_says_so(token: str, kind: str) -> None:
+    for texts in (["7", "8"], ["007", "1e3"], ["9007199254740993", "1"]):
+        check_column(list(texts), Column(type=kind, nullable=True), CellRules(missing=(token,)))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

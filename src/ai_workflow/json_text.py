@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
+
+import orjson
 
 from ai_workflow.errors import AiWorkflowError
 
 # Levels of a document with a line for each item.
 _LEVELS = 2
+_LONG = 32
+_PLAIN: dict[str, Any] = {"sort_keys": True, "ensure_ascii": False, "separators": None, "default": None}
 
 
 class NonFiniteNumberError(AiWorkflowError):
@@ -31,6 +36,10 @@ def line(
     Raises:
         NonFiniteNumberError: the value has a NaN or an infinity; the message names the key.
     """
+    if sort_keys and default is None and not ensure_ascii and not compact:
+        with contextlib.suppress(NonFiniteNumberError):
+            return _line(body)
+        # Again as a whole, so that the message has the full key.
     separators = (",", ":") if compact else None
     return _text(body, sort_keys=sort_keys, ensure_ascii=ensure_ascii, separators=separators, default=default)
 
@@ -80,6 +89,26 @@ def _lines(value: Any, levels: int, indent: str = "\n ") -> str:
     keys = [(line({key: 0})[1 : -len(": 0}")], value[key]) for key in sorted(value)]
     items = [f"{indent}{key}: {_lines(item, levels - 1, deeper)}" for key, item in keys]
     return "{" + ",".join(items) + indent[:-1] + "}"
+
+
+def _line(value: Any) -> str:
+    """Return a value as JSON on one line; long lists of numbers take a tenth of the time of Python's writer."""
+    if isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values()):
+        if all(type(key) is str for key in value):
+            return "{" + ", ".join([f"{_key(key)}: {_line(value[key])}" for key in sorted(value)]) + "}"
+    elif type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    elif isinstance(value, list) and len(value) >= _LONG and set(map(type, value)) == {float}:
+        text = orjson.dumps(value)
+        # Python writes these numbers in another way, and refuses NaN and infinity.
+        if not any(part in text for part in (b"e", b"0.0000", b"null")):
+            return text.replace(b",", b", ").decode()
+    return _text(value, **_PLAIN)
+
+
+@lru_cache(4096)
+def _key(key: str) -> str:
+    return _text(key, **_PLAIN)
 
 
 @cache

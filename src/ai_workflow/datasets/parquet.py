@@ -87,23 +87,27 @@ def _encodings(group: pa.Table, dictionary: list[str] | None) -> dict[str, Any]:
     """
     from pyarrow import types
 
-    few = [name for name in group.column_names if (_repeats(group[name]) if dictionary is None else name in dictionary)]
+    texts = [field.name for field in group.schema if types.is_string(field.type) or types.is_large_string(field.type)]
+    few = {name for name in texts if _repeats(group[name])} if dictionary is None else set(dictionary)
     encodings = {}
     for field in group.schema:
-        if field.name not in few and types.is_floating(field.type):
+        if field.name in few:
+            continue
+        if types.is_floating(field.type):
             encodings[field.name] = "BYTE_STREAM_SPLIT"
-        elif field.name not in few and (types.is_integer(field.type) or types.is_timestamp(field.type)):
+        elif types.is_integer(field.type) or types.is_timestamp(field.type):
             encodings[field.name] = "DELTA_BINARY_PACKED"
-    return {"use_dictionary": few or False, "column_encoding": encodings or None, "write_statistics": False}
+    return {
+        "use_dictionary": [name for name in group.column_names if name in few] or False,
+        "column_encoding": encodings or None,
+        "write_statistics": False,
+    }
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:
-    """Return whether a column of a row group is text with few distinct values, judged by its first rows."""
+    """Return whether a text column of a row group has few distinct values, judged by its first rows."""
     import pyarrow.compute as pc
-    from pyarrow import types
 
-    if not (types.is_string(column.type) or types.is_large_string(column.type)):
-        return False
     sample = column.slice(0, _SAMPLE_ROWS)
     return bool(pc.count_distinct(sample).as_py() <= len(sample) / _ROWS_PER_VALUE)
 

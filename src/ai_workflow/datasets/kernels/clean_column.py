@@ -34,6 +34,9 @@ def clean(
 
     if not pa.types.is_string(values.type) or spelling.kind != cells.TEXT:
         return exact.to_arrow(*cells.clean(exact.to_series(values), column, rules, spelling))
+    if numbers is not None and not rules.numbers and text_coercion.is_settled(numbers, column):
+        # No cell can be missing or odd.
+        return text_coercion.of_numbers(numbers, column)
     missing = source_columns.MissingRules(rules.missing, rules.strip)
     text = contiguous(source_columns.normalize(values, "string", missing))
     if numbers is not None and not text.equals(contiguous(values)):

@@ -25,16 +25,17 @@ class Counted(NamedTuple):
     numbers: Numbers | None = None
 
 
-def count(text: pa.Array, rules: TextRules) -> Counted:
+def count(text: pa.Array, rules: TextRules, numbers: Numbers | None = None) -> Counted:
     """Return the result of `type_evidence.count`; `distinct` can be `NOT_COUNTED`.
 
     Args:
         text: n cells of type large_string.
         rules: the rules of the source for undeclared columns.
+        numbers: the plain numbers in the cells, if they were read before.
     """
-    present = text.drop_null()
+    present = text.drop_null() if text.null_count else text
     if len(present):
-        if counted := _of_plain_cells(text, present, rules):
+        if counted := _of_plain_cells(text, present, rules, numbers):
             return counted
         if evidence := _of_few_words(present, rules):
             return Counted(evidence)
@@ -48,35 +49,42 @@ def count_distinct(text: pa.Array) -> int:
     return int(pc.count_distinct(text, mode="only_valid").as_py())
 
 
-def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules) -> Counted | None:
+def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules, read: Numbers | None) -> Counted | None:
     """Return the evidence of a column of plain numbers and ISO 8601 timestamps; None if it is another column."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    head = present.slice(0, _SAMPLE_ROWS)
-    if rules.notation is not None or not (plain_text.numbers(head)[1] | plain_text.timestamps(head)[1]).all():
+    if rules.notation is not None or not (read or _begins_plain(present)):
         return None
-    numbers = plain_text.numbers(text)
-    rest = text.filter(pa.array(~numbers.plain)).drop_null()
+    numbers = read or plain_text.numbers(text)
+    count = int(numbers.plain.sum())
+    none = present.slice(0, 0)
+    rest = none if count == len(present) else text.filter(pa.array(~numbers.plain)).drop_null()
     if len(rest) and not plain_text.timestamps(rest)[1].all():
         return None
-    count = len(present) - len(rest)
     whole = int((np.floor(numbers.values) == numbers.values).sum())
     if whole == len(present) and type_evidence.is_compact_date(present[0].as_py()):
         return None
-    large = text.filter(pa.array(np.abs(numbers.values) >= coercion.EXACT))
-    zeros = present.filter(pc.starts_with(present, "0")).unique() if whole == count else present.slice(0, 0)
+    is_large = np.abs(numbers.values) >= coercion.EXACT
+    large = text.filter(pa.array(is_large)) if is_large.any() else none
+    zeros = present.filter(pc.starts_with(present, "0")).unique() if whole == count else none
     wide, notable = 0, dict[str, str]()
     if len(large) or len(zeros):
-        none = exact.to_series(present.slice(0, 0))
-        wide, notable = notable_values.notable_numbers(exact.to_series(large), none, exact.to_series(zeros))
+        wide, notable = notable_values.notable_numbers(
+            exact.to_series(large), exact.to_series(none), exact.to_series(zeros)
+        )
     evidence: TypeEvidence = {
         "present": len(present), "number": count, "whole": whole, "integer": whole - wide, "distinct": NOT_COUNTED,
         "date": len(rest), "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",
         "others": {}, "notable": notable,
     }  # fmt: skip
     return Counted(evidence, numbers if count else None)
+
+
+def _begins_plain(present: pa.Array) -> bool:
+    head = present.slice(0, _SAMPLE_ROWS)
+    return bool((plain_text.numbers(head).plain | plain_text.timestamps(head)[1]).all())
 
 
 def _of_few_words(present: pa.Array, rules: TextRules) -> TypeEvidence | None:

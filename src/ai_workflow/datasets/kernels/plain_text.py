@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,16 +30,40 @@ class Numbers(NamedTuple):
 
 def numbers(text: pa.Array) -> Numbers:
     """Return the plain numbers in n cells of text."""
-    import numpy as np
+    import pyarrow as pa
+
+    return _plain(pa.concat_arrays(_cast(text)), text)
+
+
+def numbers_of_all(columns: Sequence[pa.ChunkedArray]) -> list[Numbers | None]:
+    """Return the plain numbers of columns of n cells each, together, which is faster for many short columns.
+
+    A column with a cell that is no number has None.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = pa.concat_arrays(_cast(text)).to_numpy(zero_copy_only=False) + 0.0
-    plain = np.isfinite(values)
+    text = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).combine_chunks()
+    try:
+        values = pc.cast(text, pa.float64())
+    except pa.ArrowInvalid:
+        half = len(columns) // 2
+        return [*numbers_of_all(columns[:half]), *numbers_of_all(columns[half:])] if half else [None]
+    read, plain = _plain(values, text)
+    shape = (len(columns), -1)
+    return [Numbers(*each) for each in zip(read.reshape(shape), plain.reshape(shape), strict=True)]
+
+
+def _plain(values: pa.Array, text: pa.Array) -> Numbers:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    read = values.to_numpy(zero_copy_only=False) + 0.0
+    plain = np.isfinite(read)
     lengths = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False)
     if len(lengths) and lengths.max() > _MAX_LENGTH:
         plain &= lengths <= _MAX_LENGTH
-    return Numbers(np.where(plain, values, np.nan), plain)
+    return Numbers(read if plain.all() else np.where(plain, read, np.nan), plain)
 
 
 def timestamps(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:

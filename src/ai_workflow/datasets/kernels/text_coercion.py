@@ -34,7 +34,7 @@ def coerce(
         missing_numbers: numbers that mean a missing value in a numeric column.
         numbers: the plain numbers in the text, if they were read before.
     """
-    if column.model_dump(exclude_defaults=True).keys() - _OPTIONS:
+    if _has_other_options(column):
         return exact.coerce(text, column, missing_numbers)
     if column.type in ("integer", "number"):
         return _coerce_numbers(text, column, missing_numbers, numbers or plain_text.numbers(text))
@@ -45,13 +45,33 @@ def coerce(
     return text, _missing(text.is_null().to_numpy(zero_copy_only=False), column)
 
 
+def is_settled(numbers: Numbers, column: Column) -> bool:
+    """Return whether all cells of a numeric column are plain numbers that the kernels read."""
+    import numpy as np
+
+    if column.type not in ("integer", "number") or _has_other_options(column) or not numbers.plain.all():
+        return False
+    return column.type == "number" or bool((np.abs(numbers.values) < _EXACT).all())
+
+
+def of_numbers(numbers: Numbers, column: Column) -> tuple[pa.Array, list[Finding]]:
+    """Return the result of `coerce` for a column of which `is_settled` is true."""
+    import pyarrow as pa
+
+    return _coerce_numbers(pa.nulls(0), column, frozenset(), numbers)
+
+
+def _has_other_options(column: Column) -> bool:
+    return bool(column.model_fields_set - _OPTIONS and column.model_dump(exclude_defaults=True).keys() - _OPTIONS)
+
+
 def _coerce_numbers(
     text: pa.Array, column: Column, missing_numbers: frozenset[float], numbers: Numbers
 ) -> tuple[pa.Array, list[Finding]]:
     import numpy as np
 
     values, plain = numbers
-    empty = text.is_null().to_numpy(zero_copy_only=False)
+    empty = text.is_null().to_numpy(zero_copy_only=False) if len(text) else np.zeros(len(values), dtype=bool)
     whole = column.type == "integer"
     plain = plain & (np.abs(values) < _EXACT) if whole else plain
     missing = plain & np.isin(values, list(missing_numbers)) if missing_numbers else empty & False

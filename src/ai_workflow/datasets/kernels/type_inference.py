@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ai_workflow.datasets import fingerprint, partition_cache, partitions
-from ai_workflow.datasets.kernels import clean_column, evidence
+from ai_workflow.datasets.kernels import clean_column, evidence, plain_text
 from ai_workflow.datasets.kernels.loaded_partition import LoadedPartition
 from ai_workflow.datasets.notation import type_inference
 from ai_workflow.datasets.notation.published import PublishedTypes
@@ -16,6 +16,8 @@ from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
 
 _WORDS = ("category", "text")
+# Cells whose numbers are read at once, if they are at least as many columns; a call of Arrow takes 20 microseconds.
+_CELLS_AT_ONCE, _MIN_COLUMNS = 1 << 17, 8
 
 
 def count_evidence(loaded: LoadedPartition, names: list[str], rules: TextRules) -> dict[str, TypeEvidence]:
@@ -31,6 +33,7 @@ def count_evidence(loaded: LoadedPartition, names: list[str], rules: TextRules) 
 
     def compute(_: str) -> dict[str, TypeEvidence]:
         try:
+            _read_short_columns(loaded, names)
             return {name: _count(loaded, name, rules) for name in names}
         except MemoryError:
             loaded.release()
@@ -105,10 +108,23 @@ def _can_be_unique(counts: list[TypeEvidence]) -> bool:
 
 
 def _count(loaded: LoadedPartition, name: str, rules: TextRules) -> TypeEvidence:
-    counted = evidence.count(clean_column.contiguous(loaded.table()[name]), rules)
+    known = loaded.numbers.pop(name, None)
+    counted = evidence.count(clean_column.contiguous(loaded.table()[name]), rules, known)
     if counted.numbers:
         loaded.numbers[name] = counted.numbers
     return counted.evidence
+
+
+def _read_short_columns(loaded: LoadedPartition, names: list[str]) -> None:
+    """Read the numbers of a table with many columns and few rows, many columns at once."""
+    table = loaded.table()
+    at_once = _CELLS_AT_ONCE // max(1, table.num_rows)
+    if at_once < _MIN_COLUMNS:
+        return
+    for start in range(0, len(names), at_once):
+        block = names[start : start + at_once]
+        read = plain_text.numbers_of_all([table[name] for name in block])
+        loaded.numbers |= {name: numbers for name, numbers in zip(block, read, strict=True) if numbers}
 
 
 def _count_alone(loaded: LoadedPartition, name: str, rules: TextRules) -> TypeEvidence:
