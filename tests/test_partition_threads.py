@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -158,6 +158,62 @@ def test_items_are_computed_without_threads_if_none_can_start(monkeypatch: pytes
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert ordered(lambda item: item + 1, 4, 2) == [1, 2, 3, 4]
+
+
+def streamed(work: Callable[[int], Any], items: Iterable[int], threads: int) -> list[Any]:
+    return partition_threads.call(threads, lambda: list(partition_threads.stream_map(work, items)))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_streamed_results_are_in_order_and_few_items_are_ahead(threads: int) -> None:
+    read, yielded, ahead = [0], [0], [0]
+
+    def items() -> Iterator[int]:
+        for item in range(40):
+            read[0] += 1
+            ahead[0] = max(ahead[0], read[0] - yielded[0])
+            yield item
+
+    def consume() -> list[tuple[int, int]]:
+        results = []
+        for each in partition_threads.stream_map(lambda item: item * item, items()):
+            yielded[0] += 1
+            results.append(each)
+        return results
+
+    assert partition_threads.call(threads, consume) == [(item, item * item) for item in range(40)]
+    assert ahead[0] <= threads + 1
+    assert running() == []
+
+
+def test_streamed_error_is_that_of_first_item_and_ends_threads() -> None:
+    def work(item: int) -> int:
+        if item in (3, 4):
+            raise StageError(f"item {item}", "none")
+        return item
+
+    with pytest.raises(StageError, match="item 3"):
+        streamed(work, range(9), 2)
+    assert running() == []
+
+
+def test_streamed_item_is_computed_by_caller_after_memory_runs_out() -> None:
+    main = threading.current_thread()
+
+    def work(item: int) -> int:
+        if item == 2 and threading.current_thread() is not main:
+            raise MemoryError
+        return item
+
+    assert streamed(work, range(6), 3) == [(item, item) for item in range(6)]
+
+
+def test_streamed_items_are_computed_by_caller_if_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert streamed(lambda item: item + 1, range(4), 2) == [(item, item + 1) for item in range(4)]
 
 
 def test_limited_address_space_gives_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -99,6 +100,50 @@ def results(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[
         pool.shutdown(cancel_futures=True)
     if start < len(items):
         yield from _alone(work, items[start:], futures[start:])
+
+
+def stream_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[tuple[Item, Result], None, None]:
+    """Yield each item with `work(item)`, in order; threads work on the next items while the caller uses a result.
+
+    There are at most `count()` items ahead. If memory runs out for an item, or no thread can start, the caller's thread
+    computes it. Close the generator after use.
+
+    Args:
+        work: a function that several threads can call at once, with the same result in any order.
+        items: read by the thread of the caller.
+    """
+    threads = count()
+    if threads <= 1:
+        yield from ((item, work(item)) for item in items)
+        return
+    ahead: deque[tuple[Item, Future[Result] | None]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="partition")
+    try:
+        for item in items:
+            ahead.append((item, _started(pool, work, item)))
+            if len(ahead) > threads:
+                yield _finished(work, *ahead.popleft())
+        while ahead:
+            yield _finished(work, *ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _started(pool: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result] | None:
+    try:
+        return pool.submit(contextvars.copy_context().run, work, item)
+    except RuntimeError:
+        return None
+
+
+def _finished(work: Callable[[Item], Result], item: Item, future: Future[Result] | None) -> tuple[Item, Result]:
+    try:
+        if future:
+            return item, future.result()
+    except Exception as error:
+        if not _is_retried(error):
+            raise
+    return item, work(item)
 
 
 def _submit(

@@ -6,9 +6,9 @@ was killed, is hashed up to the end of what is known and parsed from there on.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, TypedDict
 
@@ -165,17 +165,18 @@ def _ranges(
         yield known
         records.advance(known)
         current = matched.next()
-    for piece, piece_rows in _counted(cuts.pieces(text, quote), source, dialect):
-        for data, rows in _split(piece, piece_rows, size, current.rows, dialect):
-            current.add(data, rows)
-            if current.rows == size:
-                yield _saved(records, current)
-                current = current.next()
+    with contextlib.closing(_counted(cuts.pieces(text, quote), source, dialect)) as counted:
+        for piece, piece_rows in counted:
+            for data, rows in _split(piece, piece_rows, size, current.rows, dialect):
+                current.add(data, rows)
+                if current.rows == size:
+                    yield _saved(records, current)
+                    current = current.next()
     if current.rows:
         yield _saved(records, current)
 
 
-def _counted(pieces: Iterator[bytes], source: CsvSource, dialect: Dialect) -> Iterator[tuple[bytes, int]]:
+def _counted(pieces: Iterator[bytes], source: CsvSource, dialect: Dialect) -> Generator[tuple[bytes, int], None, None]:
     """Yield pieces of text with their numbers of rows; several threads check and count."""
 
     def count_rows(piece: bytes) -> int:
@@ -183,8 +184,8 @@ def _counted(pieces: Iterator[bytes], source: CsvSource, dialect: Dialect) -> It
         text_check.check(piece, source.encoding)
         return parser.count_rows(piece, dialect)
 
-    while batch := list(itertools.islice(pieces, partition_threads.count())):
-        yield from zip(batch, partition_threads.ordered_map(count_rows, batch), strict=True)
+    with contextlib.closing(partition_threads.stream_map(count_rows, pieces)) as counted:
+        yield from counted
 
 
 def _saved(records: _Records, current: _OpenRange) -> IndexedRange:
