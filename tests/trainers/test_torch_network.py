@@ -60,7 +60,9 @@ def test_dropout_mask_depends_on_distinct_seed_per_step(
     assert abs(losses[0] - losses[2]) > 1e-6
     train_batch = network.train_batch
     monkeypatch.setattr(
-        network, "train_batch", lambda x, y, rate, seed: (seeds.append(seed), train_batch(x, y, rate, seed))[1]
+        network,
+        "train_batch",
+        lambda x, y, rate, seed, weights: (seeds.append(seed), train_batch(x, y, rate, seed, weights))[1],
     )
     for _ in range(5):
         made.step()

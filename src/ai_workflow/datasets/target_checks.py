@@ -121,6 +121,25 @@ def numbers(seen: ColumnProfile, target: str) -> None:
         )
 
 
+def weights(seen: ColumnProfile | None, column: str) -> None:
+    """Raise StageError if a column cannot weigh the training rows.
+
+    Args:
+        seen: profile of the column in the training rows; None if there is no such column.
+        column: the column of the weights.
+    """
+    if seen is None:
+        raise StageError(f"trainer.weight '{column}' is not a column of the data", "Fix trainer.weight")
+    if "min" not in seen:
+        raise StageError(f"trainer.weight '{column}' has no numbers", f"Declare schema: {{{column}: {{type: number}}}}")
+    if seen["missing"] or seen["min"] < 0 or not 0 < seen["max"] < MAX_VALUE:
+        raise StageError(
+            f"trainer.weight '{column}' has {seen['missing']} missing values and is between {seen['min']:g} and "
+            f"{seen['max']:g} in the training rows",
+            "Give each row a weight of 0 or more, and at least one row more than 0",
+        )
+
+
 def varies(columns: Mapping[str, ColumnProfile]) -> None:
     """Raise StageError if each column has a single value and no gaps.
 

@@ -43,6 +43,7 @@ class FeatureSpec(TypedDict):
     schema: dict[str, dict[str, Any]]
     cells: NotRequired[dict[str, Any]]
     training_columns: NotRequired[list[str]]
+    weight: NotRequired[str]
     classes: list[str] | None
     features: list[Feature]
     statistics: dict[str, ColumnProfile]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 TARGET, HOLDOUT = f"{RESERVED}target", f"{RESERVED}holdout"
 # Group of each row, of a split by groups only.
 GROUP = f"{RESERVED}group"
+# Weight of each row, of a training with trainer.weight only.
+WEIGHT = f"{RESERVED}weight"
 UNKNOWN_CLASS = -1
 log = logger("feature_engineering")
 
@@ -53,6 +55,7 @@ class ColumnRoles(ConfigModel):
     timestamp: str | None
     holdout: float
     split: Split | None = None
+    weight: str | None = None
     is_target_declared: bool = False
 
     @classmethod
@@ -62,7 +65,8 @@ class ColumnRoles(ConfigModel):
         options = settings.evaluate
         values = {name: getattr(settings, name) for name in names}
         is_declared = settings.target in settings.columns
-        return cls(holdout=options.holdout, split=options.split, is_target_declared=is_declared, **values)
+        values |= {"holdout": options.holdout, "split": options.split, "weight": settings.trainer.weight}
+        return cls(is_target_declared=is_declared, **values)
 
 
 class FeatureData(DatasetRecord):
@@ -116,6 +120,9 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
         "statistics": statistics["columns"],
         "training_rows": statistics["rows"],
     }
+    if roles.weight:
+        target_checks.weights(statistics["columns"].get(roles.weight), roles.weight)
+        spec["weight"] = roles.weight
     if only_training:
         spec["training_columns"] = only_training
     if roles.target in shifts:
@@ -129,7 +136,7 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
 
 def _training_columns(rule: SplitRule, roles: ColumnRoles) -> list[str]:
     """Return the columns without a role that only the training needs, and that are no features."""
-    columns = [rule.get("group"), rule.get("column")]
+    columns = [rule.get("group"), rule.get("column"), roles.weight]
     return [name for name in columns if name and name not in (roles.target, roles.id, roles.timestamp)]
 
 
@@ -180,7 +187,7 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
 def to_features(rows: pa.Table, spec: FeatureSpec, source: str = "") -> pa.Table:
     """Return features with `__row`, `__source` and `__id`; with `__target` and `__holdout` if there is a target.
 
-    A split by groups adds `__group`. `source` is the file of rows without `__source`.
+    A split by groups adds `__group`, a column of weights `__weight`. `source` is the file of rows without `__source`.
     """
     import pyarrow as pa
 
@@ -193,6 +200,8 @@ def to_features(rows: pa.Table, spec: FeatureSpec, source: str = "") -> pa.Table
         if spec["classes"] is not None:
             target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
         columns[TARGET] = pa.array(target.astype("float64"), from_pandas=True)
+        if weight := spec.get("weight"):
+            columns[WEIGHT] = rows[weight].cast(pa.float64())
         columns[HOLDOUT] = pa.array(split.is_holdout(frame, rule, source))
         if "group" in rule:
             columns[GROUP] = pa.array(split.group_keys(frame, rule), pa.string())

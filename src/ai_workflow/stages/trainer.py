@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.config import settings
-from ai_workflow.datasets import fingerprint, partitions, split
-from ai_workflow.datasets.partitions import ID, Dataset, Partition
+from ai_workflow.datasets import fingerprint, partitions
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.features import transform
-from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
-from ai_workflow.stages.feature_engineering import GROUP, HOLDOUT, TARGET, read_spec
+from ai_workflow.stages.feature_engineering import read_spec
+from ai_workflow.stages.training_rows import split_rows
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -23,9 +20,6 @@ from ai_workflow.training.loop import Progress, Training
 from ai_workflow.training.protocol import TrainingData
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
 
 FOLDER = f"{partitions.FOLDER}/trained"
@@ -60,40 +54,6 @@ class TrainedModel(RowCounts):
     message: str
 
 
-@dataclass(frozen=True)
-class PartitionRows:
-    """Rows of one feature partition, selected by a mask."""
-
-    store: Store
-    partition: Partition
-    names: list[str]
-    mask: np.ndarray
-
-    @cached_property
-    def _count(self) -> int:
-        return int(self.mask.sum())
-
-    def __len__(self) -> int:
-        return self._count
-
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return X, (n, features) float32, and y, (n,) float64."""
-        return memory_pressure.with_smaller_batches(self._read, self.partition.rows)
-
-    def _read(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        import numpy as np
-
-        x, y = np.empty((len(self), len(self.names)), np.float32), np.empty(len(self))
-        start = filled = 0
-        for frame in partitions.slices(self.store, self.partition, rows, [TARGET, *self.names]):
-            mask = self.mask[start : start + len(frame)]
-            start, end = start + len(frame), filled + int(mask.sum())
-            x[filled:end] = frame[self.names].to_numpy("float32")[mask]
-            y[filled:end] = frame[TARGET].to_numpy("float64")[mask]
-            filled = end
-        return x, y
-
-
 @stage("trainer")
 def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_size: int | None = 128) -> TrainedModel:
     """Train a model, or resume the training from its newest checkpoint.
@@ -119,6 +79,12 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         features = Dataset.load(store, featured)
         data = split_rows(store, features, spec, options)
         _warn_of_unused(options)
+        if data.is_weighted and not getattr(trainer, "uses_weights", False):
+            raise StageError(
+                f"trainer.kind {options.kind} does not use the weights of rows",
+                "Remove trainer.weight and trainer.class_weights, or use `rows.weights()` in the trainer and set "
+                "uses_weights = True",
+            )
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
@@ -171,45 +137,3 @@ def _reduced(features: Dataset, batch_size: int, used: int | None) -> dict[str, 
         "rows per step": [batch_size, used or batch_size],
     }
     return {quantity: pair for quantity, pair in sizes.items() if pair and pair[0] != pair[1]}
-
-
-def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: settings.Trainer) -> TrainingData:
-    """Split the rows of each partition into training and validation rows."""
-    names = transform.names(spec)
-    key = GROUP if "group" in spec["split"] else ID
-    training = []
-    validation = []
-    for part in dataset.partitions:
-        train_mask, validation_mask = memory_pressure.with_smaller_batches(
-            partial(_masks, store, part, options, key), part.rows
-        )
-        if options.early_stopping:
-            validation.append(PartitionRows(store, part, names, validation_mask))
-        training.append(PartitionRows(store, part, names, train_mask))
-    if options.early_stopping and not (sum(map(len, validation)) and sum(map(len, training))):
-        raise StageError(
-            "early stopping has no validation row, or leaves no training row",
-            "Add rows to the source, change trainer.validation, or set trainer.early_stopping: 0",
-        )
-    return TrainingData(spec, training, validation)
-
-
-def _masks(
-    store: Store, part: Partition, options: settings.Trainer, key: str, rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masks of the training rows and of the validation rows of a partition.
-
-    Rows with the same value of the column `key` are on the same side.
-    """
-    import numpy as np
-
-    training = []
-    validation = []
-    for frame in partitions.slices(store, part, rows, [key, HOLDOUT]):
-        not_held_out = ~frame[HOLDOUT].to_numpy(bool)
-        mask = np.zeros(len(frame), bool)
-        if options.early_stopping:
-            mask = not_held_out & np.asarray(split.is_validation(frame[key], options.validation))
-        training.append(not_held_out & ~mask)
-        validation.append(mask)
-    return np.concatenate(training), np.concatenate(validation)

@@ -23,6 +23,25 @@ class Position(NamedTuple):
     rows: int = 0
 
 
+class WeightedRows:
+    """Rows whose `read` returns y with the weights: (n, 2) float64."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return X and (n, 2): y and the weights."""
+        x, y = self._rows.read()
+        return x, np.column_stack([y, self._rows.weights()])
+
+    def weights(self) -> np.ndarray:
+        """Return the (n,) weights."""
+        return self._rows.weights()
+
+
 class PartitionReader:
     """Reader of partitions that keeps the last one in memory until another is read."""
 

@@ -52,14 +52,21 @@ class Rows(Protocol):
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X, (n, features) float32, and y, (n,) float64: the class index or the value."""
 
+    def weights(self) -> np.ndarray:
+        """Return the (n,) float64 weights, whose mean over the training rows is 1; all 1 if there are no weights."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Data of a training; `validation` is empty if early stopping is off."""
+    """Data of a training; `validation` is empty if early stopping is off.
+
+    `is_weighted` is whether rows have weights (trainer.weight, trainer.class_weights).
+    """
 
     spec: FeatureSpec
     training: Sequence[Rows]
     validation: Sequence[Rows]
+    is_weighted: bool = False
 
 
 class FeatureImportance(TypedDict):
@@ -73,7 +80,8 @@ class Trainer(Protocol):
     """One training, step by step; between two steps it can be saved, and loaded in another process.
 
     A family may have the attribute `adapted`, `{parameter: [default, used]}`, for defaults that it adapted to few rows,
-    and `memory_remedy`, the remedy in the error if memory runs out at the smallest batch size.
+    and `memory_remedy`, the remedy in the error if memory runs out at the smallest batch size. A family that uses
+    `Rows.weights` has `uses_weights = True`; others refuse a training with weights.
     """
 
     library: str

@@ -158,7 +158,7 @@ class Settings(ConfigModel):
         return self
 
     def _check_split(self) -> dict[str, str | None]:
-        """Check the split, and return the roles of columns with their names."""
+        """Check split and weights, and return the roles of columns with their names."""
         split = self.evaluate.split
         if self.task == "regression" and split and split.kind == "stratified":
             raise ValueError("evaluate.split of kind stratified is not for regression")
@@ -167,7 +167,17 @@ class Settings(ConfigModel):
         column: str | None = getattr(split, "column", None)
         if column == self.target:
             raise ValueError("evaluate.split.column must not be the target")
-        return {"target": self.target, "id": self.id, "timestamp": self.timestamp, "evaluate.split.column": column}
+        if self.trainer.weight in (self.target, self.id, self.timestamp) and self.trainer.weight is not None:
+            raise ValueError("trainer.weight must not be the target, the id or the timestamp column")
+        if self.task == "regression" and self.trainer.class_weights is not None:
+            raise ValueError("trainer.class_weights is not for regression")
+        return {
+            "target": self.target,
+            "id": self.id,
+            "timestamp": self.timestamp,
+            "evaluate.split.column": column,
+            "trainer.weight": self.trainer.weight,
+        }
 
     def reading(self, source: Source) -> Source:
         """Return a source whose `drop` contains the columns that the schema drops."""

@@ -23,6 +23,9 @@ class Checkpoint(ConfigModel):
     keep: int = Field(default=3, ge=1)
 
 
+Weight = Annotated[float, Field(gt=0)]
+
+
 class Trainer(ConfigModel):
     """Model family and parameters, passed to the library unchanged."""
 
@@ -35,6 +38,10 @@ class Trainer(ConfigModel):
     )
     validation: Fraction = Field(default=0.1, description="fraction of the training rows for early stopping")
     params: dict[str, Any] = Field(default_factory=dict)
+    weight: str | None = Field(default=None, description="column with the weight of each training row")
+    class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
+        default=None, description="weights of classes by name (1 if not given), or balanced: inverse to their rows"
+    )
     # Stages get the batch size as an argument: this one, or model.batch_size.
     batch_size: Annotated[int | None, NOT_IN_KEY] = Field(
         default=None,

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import lightgbm
@@ -35,6 +36,7 @@ class Trainer:
     library = "lightgbm"
     model_file = "model.txt"
     batch_size = None
+    uses_weights = True
     memory_remedy = f"{memory_pressure.MORE_MEMORY}, or give it {lightgbm_dataset.LESS_DATA} or histogram_pool_size"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
@@ -50,9 +52,10 @@ class Trainer:
         self._center = lightgbm_target.center(data.spec, self._params)
         try:
             with translated_memory_errors(self.memory_remedy):
-                self._training = lightgbm_dataset.build(data.training, data.spec, self._params, self._center)
+                build = partial(lightgbm_dataset.build, is_weighted=data.is_weighted)
+                self._training = build(data.training, data.spec, self._params, self._center)
                 self._validation = (
-                    lightgbm_dataset.build(data.validation, data.spec, self._params, self._center, self._training)
+                    build(data.validation, data.spec, self._params, self._center, self._training)
                     if data.validation
                     else None
                 )

@@ -65,6 +65,8 @@ def build(
     params: Params,
     center: float,
     reference: lightgbm.Dataset | None = None,
+    *,
+    is_weighted: bool = False,
 ) -> lightgbm.Dataset:
     """Bin rows partition by partition, in smaller batches if memory is short.
 
@@ -74,6 +76,7 @@ def build(
         params: parameters of LightGBM.
         center: number that is subtracted from each target.
         reference: dataset whose bins are used.
+        is_weighted: whether the rows have weights.
     """
     filled = [rows for rows in parts if len(rows)]
     categories = [index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"]
@@ -85,6 +88,7 @@ def build(
                 [_Batches(rows, last, batch_size) for rows in filled],
                 np.concatenate([rows.read()[1] for rows in filled]) - center,
                 reference=reference,
+                weight=np.concatenate([rows.weights() for rows in filled]) if is_weighted else None,
                 params=params,
                 # A column name may have characters that the model text cannot represent.
                 feature_name=[f"f{index}" for index in range(len(spec["features"]))],

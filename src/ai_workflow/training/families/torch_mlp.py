@@ -17,7 +17,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import feature_inputs
-from ai_workflow.training.batches import Batches, PartitionReader, Position
+from ai_workflow.training.batches import Batches, PartitionReader, Position, WeightedRows
 from ai_workflow.training.families import mlp_model
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Trainer:
 
     library = "torch"
     model_file = "model.safetensors"
+    uses_weights = True
     memory_remedy = f"{memory_pressure.MORE_MEMORY}, or train a smaller network: trainer.params.hidden"
 
     def __init__(self) -> None:
@@ -74,8 +75,12 @@ class Trainer:
             self._sizes, regression=self._regression, dropout=p.dropout, decay=p.weight_decay, device=p.device,
             threads=p.threads, seed=_seed(options.seed, 0),
         )  # fmt: skip
-        self._batches = Batches(data.training, options.seed)
-        self._validation = PartitionReader(data.validation)
+        training, validation = (
+            [WeightedRows(rows) for rows in parts] if data.is_weighted else parts
+            for parts in (data.training, data.validation)
+        )
+        self._batches = Batches(training, options.seed)
+        self._validation = PartitionReader(validation)
         self._recent_losses: list[float] = []
         self._step = 0
         # Step and loss of the last evaluation of the validation rows.
@@ -90,9 +95,9 @@ class Trainer:
             MemoryError: the batch does not fit into memory; the step was not made.
         """
         x, y, position = self._batches.next_batch(self.batch_size)
-        loss = self._network.train_batch(
-            *self._encode(x, y), self._learning_rate(), _seed(self._options.seed, self._step + 1)
-        )
+        inputs, target, weights = self._encode(x, y)
+        seed = _seed(self._options.seed, self._step + 1)
+        loss = self._network.train_batch(inputs, target, self._learning_rate(), seed, weights)
         self._step += 1
         self._batches.position = position
         self._recent_losses = [*self._recent_losses, loss * self._target_scale**2][-_LOSS_STEPS:]
@@ -153,8 +158,10 @@ class Trainer:
         scaling = {"mean": self._encoder.mean, "scale": self._encoder.scale}
         return mlp_model.serialize(self._torch.arrays(weights) | scaling, metadata)
 
-    def _encode(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._encoder.encode(x), (y - self._target_mean) / self._target_scale
+    def _encode(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return inputs, scaled targets and weights; `y` is (n, 2) with the weights, or (n,)."""
+        target, weights = (y[:, 0], y[:, 1]) if self._data.is_weighted else (y, None)
+        return self._encoder.encode(x), (target - self._target_mean) / self._target_scale, weights
 
     def _learning_rate(self) -> float:
         if self._params.schedule == "none":

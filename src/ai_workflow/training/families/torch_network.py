@@ -53,8 +53,10 @@ class Network:
             self._optimizer = torch.optim.AdamW(self._layers.parameters(), weight_decay=decay)
         self.steps = 0
 
-    def train_batch(self, x: np.ndarray, y: np.ndarray, rate: float, seed: int) -> float:
-        """Train on one batch, and return its mean loss.
+    def train_batch(
+        self, x: np.ndarray, y: np.ndarray, rate: float, seed: int, weights: np.ndarray | None = None
+    ) -> float:
+        """Train on one batch, and return its mean loss; each loss is multiplied by its weight.
 
         Raises:
             MemoryError: the batch does not fit into memory; the weights are unchanged.
@@ -65,7 +67,7 @@ class Network:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             self._optimizer.zero_grad()
-            loss = self._losses(x, y).mean()
+            loss = self._losses(x, y, weights).mean()
             loss.backward()
             self._update(len(x))
             value = float(loss.item())
@@ -89,15 +91,15 @@ class Network:
                 f"Give the process more memory, or lower trainer.params.hidden; {_RESUMES}",
             ) from error
 
-    def loss(self, x: np.ndarray, y: np.ndarray) -> float:
-        """Return the sum of the losses of rows, without dropout.
+    def loss(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> float:
+        """Return the sum of the losses of rows, without dropout; each loss is multiplied by its weight.
 
         Raises:
             MemoryError: the rows do not fit.
         """
         with self._deterministic(0, len(x)), torch.no_grad():
             self._layers.eval()
-            return float(self._losses(x, y).double().sum().item())
+            return float(self._losses(x, y, weights).double().sum().item())
 
     def weights(self) -> dict[str, Any]:
         """Return a copy of the weights."""
@@ -116,7 +118,13 @@ class Network:
             self._layers.load_state_dict(state["weights"])
             self._optimizer.load_state_dict(state["optimiser"])
 
-    def _losses(self, x: np.ndarray, y: np.ndarray) -> Any:
+    def _losses(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
+        losses = self._row_losses(x, y)
+        if weights is None:
+            return losses
+        return losses * torch.tensor(weights, dtype=torch.float32, device=self._device)
+
+    def _row_losses(self, x: np.ndarray, y: np.ndarray) -> Any:
         # A copy is aligned by PyTorch: how a sum is split can depend on the alignment.
         out = self._layers(torch.tensor(x, device=self._device))
         if self._regression:
