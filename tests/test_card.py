@@ -35,6 +35,14 @@ def test_card_names_positive_class() -> None:
     assert "positive class" not in model_card.render(several)
 
 
+def test_card_names_hyperparameters_period_and_columns() -> None:
+    text = model_card.render(report(period=["2024-01-01T00:00:00", "2024-06-01T00:00:00"]))
+    assert "- **hyperparameters**: steps `300`, seed `0`, learning_rate `0.1`\n" in text
+    assert "- **training rows from**: 2024-01-01T00:00:00 to 2024-06-01T00:00:00\n" in text
+    assert "- **columns used**: `age`, `city`\n" in text
+    assert "training rows from" not in model_card.render(report())
+
+
 def test_card_counts_rows_left_out_by_reason() -> None:
     left_out = {"rejected": 3, "without_target": 50, "duplicates": 0}
     assert "- **rows left out**: 3 rejected, 50 without target\n" in model_card.render(report(left_out=left_out))

@@ -22,7 +22,9 @@ DIGEST = """
 
 
 def test_classification_has_loss_importance_and_confusion_plots() -> None:
-    assert set(plots.draw(report())) == {"loss.svg", "features.svg", "confusion.svg"}
+    assert set(plots.draw(report())) == {
+        "loss.svg", "features.svg", "confusion.svg", "roc.svg", "precision_recall.svg", "calibration.svg"
+    }  # fmt: skip
 
 
 def test_regression_has_prediction_plot() -> None:

@@ -351,6 +351,15 @@ def test_card_shows_data_metrics_and_confidence_interval(bought: Made) -> None:
         assert f"| {line['class']} | {line['precision']:.3f} | {line['recall']:.3f} |" in card
 
 
+def test_card_shows_hyperparameters_and_period_of_training_rows(store: Store) -> None:
+    made = Pipeline(store, settings(timestamp="opened")).publish(people().drop(columns="spent"))
+    card = made.file("card.md").decode()
+    assert "- **hyperparameters**: seed `0`, steps `10`, min_data_in_leaf `5`, num_threads `1`\n" in card
+    opened = people()["opened"].sort_values()
+    first, last = opened.iloc[0].isoformat(), opened[opened < made.spec["split"]["cutoff"]].iloc[-1].isoformat()
+    assert f"- **training rows from**: {first} to {last}\n" in card
+
+
 def test_card_warns_about_majority_class(store: Store) -> None:
     frame = people().drop(columns="spent")
     frame["bought"] = np.where(frame["age"] > 75, "yes", "no")
@@ -373,7 +382,10 @@ def test_card_of_time_split_shows_cutoff_and_trace(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("bought", {"loss.svg", "features.svg", "confusion.svg"}), ("spent", {"loss.svg", "features.svg", "answers.svg"})],
+    [
+        ("bought", {"loss.svg", "features.svg", "confusion.svg", "roc.svg", "precision_recall.svg", "calibration.svg"}),
+        ("spent", {"loss.svg", "features.svg", "answers.svg"}),
+    ],
 )
 def test_card_plots_exist_and_are_valid_svg(name: str, expected: set[str], request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(name)

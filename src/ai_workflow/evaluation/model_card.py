@@ -30,16 +30,25 @@ def _facts(report: EvaluationReport) -> str:
     facts = {
         "task": f"{report['task']} of {markdown.code(report['target'])}",
         "model": escaped(f"{report['kind']} ({report['library']}), {report['steps']} steps"),
+        "hyperparameters": _hyperparameters(report),
         **_scoring(report),
         "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
         "rows left out": _left_out(report),
+        **({"training rows from": " to ".join(report["period"])} if report["period"] else {}),
         "holdout": escaped(report["holdout"]),
         "features": f"{report['features']} from {report['columns']} columns",
+        "columns used": _shortened([markdown.code(name) for name in report["used_columns"]]),
         "columns left out": unused_columns(report),
         "trace": f"`{report['trace_id']}`",
         "data": f"`{report['data']}`",
     }
     return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
+
+
+def _hyperparameters(report: EvaluationReport) -> str:
+    given = report["hyperparameters"]
+    flat = {name: value for name, value in given.items() if name != "params"} | given.get("params", {})
+    return ", ".join(f"{escaped(name)} {markdown.code(value)}" for name, value in flat.items())
 
 
 def _scoring(report: EvaluationReport) -> dict[str, str]:
@@ -62,10 +71,13 @@ def _left_out(report: EvaluationReport) -> str:
 
 def unused_columns(report: EvaluationReport) -> str:
     """Return the columns that are no features with the reasons, as Markdown."""
-    unused = report["unused_columns"]
-    shown = [f"{markdown.code(name)} ({reason})" for name, reason in list(unused.items())[:_MAX_COLUMNS]]
-    more = [f"{len(unused) - _MAX_COLUMNS} more"] if len(unused) > _MAX_COLUMNS else []
-    return ", ".join(shown + more) or "none"
+    return _shortened([f"{markdown.code(name)} ({reason})" for name, reason in report["unused_columns"].items()])
+
+
+def _shortened(texts: list[str]) -> str:
+    """Return the first texts and the number of the others."""
+    more = [f"{len(texts) - _MAX_COLUMNS} more"] if len(texts) > _MAX_COLUMNS else []
+    return ", ".join(texts[:_MAX_COLUMNS] + more) or "none"
 
 
 def _table(report: EvaluationReport) -> str:

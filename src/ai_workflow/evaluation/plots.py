@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from ai_workflow.evaluation.curves import Curves
 from ai_workflow.evaluation.report import EvaluationReport
 from ai_workflow.training.protocol import FeatureImportance
 
@@ -25,6 +26,7 @@ def _draw(report: EvaluationReport) -> dict[str, bytes]:
     if report["importance"]:
         plots["features.svg"] = _importance(report["importance"][:15])
     if report["task"] == "classification":
+        plots |= _curves(report["curves"]) if report["curves"] else {}
         plots["confusion.svg"] = _confusion(report["scores"]["confusion"], report["classes"] or [])
     else:
         plots["answers.svg"] = _predictions(report["sample"])
@@ -69,6 +71,29 @@ def _importance(features: list[FeatureImportance]) -> bytes:
         color=BAR,
     )
     axes.set(xlabel="share of the gain", title="Features that matter most")
+    return _svg(figure)
+
+
+def _curves(curves: Curves) -> dict[str, bytes]:
+    plots = {}
+    if curves["roc"]:
+        plots["roc.svg"] = _line(curves["roc"], "false positive rate", "true positive rate", "Holdout: ROC curve")
+        plots["precision_recall.svg"] = _line(
+            curves["precision_recall"], "recall", "precision", "Holdout: precision and recall", diagonal=False
+        )
+    points = [(mean, share) for mean, share, _ in curves["calibration"]]
+    plots["calibration.svg"] = _line(points, "mean probability", "share of hits", "Holdout: calibration", marker="o")
+    return plots
+
+
+def _line(
+    points: list[tuple[float, float]], x: str, y: str, title: str, *, marker: str | None = None, diagonal: bool = True
+) -> bytes:
+    figure, axes = _figure(4, 4)
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+    axes.plot([point[0] for point in points], [point[1] for point in points], color=BAR, marker=marker, markersize=4)
+    axes.set(xlabel=x, ylabel=y, title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return _svg(figure)
 
 

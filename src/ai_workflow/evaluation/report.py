@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
+from ai_workflow.evaluation.curves import Curves
 from ai_workflow.registry.manifest import ScoringRecord
 from ai_workflow.training.protocol import FeatureImportance
 
@@ -73,9 +74,11 @@ class TrainingSummary(TypedDict):
     """Facts about the data and the training of a model; `adapted` is {parameter: [default, used]}.
 
     `left_out` counts rows of the source that are not in the clean data; reports of earlier releases do not have it.
-    `unused_columns` is {column: reason} for the columns that are no features, `undeclared` are those typed by their
-    values. `holdout` describes the rows held out, `reduced` is {quantity: [requested, used]} where memory ran short,
-    and `losses` are pairs of step and loss.
+    `used_columns` are the inputs of the features, `unused_columns` is {column: reason} for the other columns, and
+    `undeclared` are those typed by their values. `holdout` describes the rows held out, `hyperparameters` are the
+    settings of the trainer that differ from their defaults, and `period` has the first and the last time of the
+    training rows if there is a timestamp. `reduced` is {quantity: [requested, used]} where memory ran short, and
+    `losses` are pairs of step and loss.
     """
 
     pipeline: str
@@ -86,12 +89,15 @@ class TrainingSummary(TypedDict):
     kind: str
     library: str
     steps: int
+    hyperparameters: dict[str, Any]
+    period: list[str] | None
     losses: list[tuple[int, float]]
     training_rows: int
     validation_rows: int
     reduced: dict[str, list[int]]
     adapted: dict[str, list[int]]
     left_out: LeftOut
+    used_columns: list[str]
     unused_columns: dict[str, str]
     undeclared: list[str]
     features: int
@@ -101,7 +107,10 @@ class TrainingSummary(TypedDict):
 
 
 class EvaluationReport(TrainingSummary):
-    """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction."""
+    """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction.
+
+    `curves` is None for a regression.
+    """
 
     scores: Scores
     scoring: ScoringRecord
@@ -110,6 +119,7 @@ class EvaluationReport(TrainingSummary):
     gate: GateReport
     holdout_rows: int
     importance: list[FeatureImportance]
+    curves: Curves | None
     sample: list[tuple[float, float]]
     warnings: list[str]
     plots: list[str]

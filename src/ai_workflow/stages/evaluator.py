@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ai_workflow.evaluation import (
     baseline,
     champion,
     constant_model,
+    curves,
     evaluation_warnings,
     model_card,
     plots,
@@ -38,6 +40,7 @@ from ai_workflow.training import protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from ai_workflow.evaluation.curves import Curves
     from ai_workflow.evaluation.report import EvaluationReport, StableScores, TrainingSummary
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
@@ -134,12 +137,28 @@ def _report(
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
         "holdout_rows": len(y),
         "importance": importance,
+        "curves": _curves(spec, y, predictions, gate),
         "sample": _sample(y, predictions) if spec["classes"] is None else [],
         "warnings": [],
         "plots": [],
     }
     report["warnings"] = evaluation_warnings.find(report)
     return report
+
+
+def _curves(spec: FeatureSpec, y: np.ndarray, predictions: np.ndarray, gate: QualityGate) -> Curves | None:
+    classes = spec["classes"]
+    return curves.compute(y, predictions, gate.scoring.positive(classes)) if classes else None
+
+
+def _period(spec: FeatureSpec) -> list[str] | None:
+    """Return the first and the last time of the training rows, ISO 8601 in UTC without offset."""
+    seen = spec["statistics"].get(spec["timestamp"] or "")
+    if seen is None or "min" not in seen:
+        return None
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(seconds=seconds) for seconds in (seen["min"], seen["max"])]
+    return [moment.replace(tzinfo=None).isoformat(timespec="seconds") for moment in times]
 
 
 def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> GoldenRecord:
@@ -204,6 +223,8 @@ def _summary(
         "kind": trained["kind"],
         "library": trained["library"],
         "steps": trained["steps"],
+        "hyperparameters": trained["hyperparameters"],
+        "period": _period(spec),
         "losses": trained["losses"],
         "training_rows": trained["training_rows"],
         "validation_rows": trained["validation_rows"],
@@ -214,6 +235,7 @@ def _summary(
             "without_target": clean["without_target"],
             "duplicates": clean["duplicates"],
         },
+        "used_columns": transform.input_columns(spec),
         "unused_columns": unused_columns.find(spec),
         "undeclared": Dataset.load(store, clean).info.get("undeclared", []),
         "features": featured["features"],

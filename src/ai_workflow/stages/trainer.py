@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.config import settings
 from ai_workflow.datasets import fingerprint, partitions
@@ -36,9 +36,10 @@ class RowCounts(TypedDict):
 class TrainedModel(RowCounts):
     """Result of `train`.
 
-    `steps` are those of the model, `steps_run` those of the training. `resumed_from` is the step of the checkpoint.
-    `losses` are pairs of step and loss. `reduced` is {quantity: [requested, used]} where memory ran short, `adapted` is
-    {parameter: [default, used]} for defaults that the family adapted to few rows.
+    `hyperparameters` are settings of the trainer. `steps` are those of the model, `steps_run` those of the training.
+    `resumed_from` is the step of the checkpoint. `losses` are pairs of step and loss. `reduced` is
+    {quantity: [requested, used]} where memory ran short, `adapted` is {parameter: [default, used]} for defaults that
+    the family adapted to few rows.
     """
 
     fingerprint: str
@@ -48,6 +49,7 @@ class TrainedModel(RowCounts):
     steps: int
     steps_run: int
     resumed_from: int | None
+    hyperparameters: dict[str, Any]
     losses: list[tuple[int, float]]
     reduced: dict[str, list[int]]
     adapted: dict[str, list[int]]
@@ -102,6 +104,7 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         "steps": steps,
         "steps_run": state.step,
         "resumed_from": training.resumed_from,
+        "hyperparameters": _hyperparameters(options, batch_size),
         "losses": state.losses,
         **_row_counts(data),
         "reduced": _reduced(features, batch_size, state.batch_size),
@@ -114,6 +117,13 @@ def _key(featured: FeatureData, options: settings.Trainer, batch_size: int, libr
     """Return the fingerprint of everything that the model depends on."""
     code = fingerprint.code_version(__name__, *protocol.modules_of(options.kind))
     return fingerprint.of("model", featured, options, protocol.rows_per_step(options.kind, batch_size), code, library)
+
+
+def _hyperparameters(options: settings.Trainer, batch_size: int) -> dict[str, Any]:
+    """Return the settings that the model depends on and that differ from their defaults, and steps and seed."""
+    given = options.used().model_dump(mode="json", exclude={"kind", "checkpoint", "batch_size"}, exclude_defaults=True)
+    rows = protocol.rows_per_step(options.kind, batch_size)
+    return {"steps": options.steps, "seed": options.seed} | given | ({"batch_size": rows} if rows else {})
 
 
 def _message(state: Progress, steps: int) -> str:
