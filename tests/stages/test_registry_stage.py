@@ -34,8 +34,8 @@ def publish(store: Store, frame: pd.DataFrame, **changes: Any) -> Made:
 def test_version_contains_model_card_spec_and_manifest(bought: Made) -> None:
     store, version = bought.pipeline.store, bought.version
     assert set(version.manifest["files"]) == {
-        "card.json", "card.md", "confusion.svg", "features.json", "features.svg", "golden.json", "loss.svg",
-        "model.txt",
+        "calibration.svg", "card.json", "card.md", "confusion.svg", "features.json", "features.svg", "golden.json",
+        "loss.svg", "model.txt", "precision_recall.svg", "roc.svg",
     }  # fmt: skip
     for name in version.manifest["files"]:
         assert bought.file(name)
