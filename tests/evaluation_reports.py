@@ -31,7 +31,7 @@ def report(**other: Any) -> dict[str, Any]:
         "warnings": [],
         "importance": [{"feature": "age", "share": 0.7}, {"feature": "city", "share": 0.3}],
         "plots": ["confusion.svg", "loss.svg"],
-        "sample": [],
+        "sample": [], "slices": [],
         "reduced": {},
     }  # fmt: skip
     return body | other

@@ -43,6 +43,14 @@ def test_card_names_hyperparameters_period_and_columns() -> None:
     assert "training rows from" not in model_card.render(report())
 
 
+def test_card_lists_worst_slices_with_bounds() -> None:
+    found = [{"slice": "city = Bonn|x", "rows": 40, "accuracy": 0.5, "lower": 0.35, "upper": 0.65}]
+    text = model_card.render(report(slices=found))
+    assert "## Worst slices" in text
+    assert "| city = Bonn\\|x | 40 | 50.0% | 35.0% | 65.0% |" in text
+    assert "Worst slices" not in model_card.render(report())
+
+
 def test_card_counts_rows_left_out_by_reason() -> None:
     left_out = {"rejected": 3, "without_target": 50, "duplicates": 0}
     assert "- **rows left out**: 3 rejected, 50 without target\n" in model_card.render(report(left_out=left_out))

@@ -360,6 +360,22 @@ def test_card_shows_hyperparameters_and_period_of_training_rows(store: Store) ->
     assert f"- **training rows from**: {first} to {last}\n" in card
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_card_names_slice_that_cannot_be_predicted(store: Store, count: int) -> None:
+    frame = people(1200).drop(columns="spent")
+    random = np.random.default_rng(0)
+    is_bonn = frame["city"] == "Bonn"
+    frame.loc[is_bonn, "bought"] = random.choice(["no", "yes"], int(is_bonn.sum()))
+    made = Pipeline(store, settings()).publish(*parted(frame, count))
+    first = report(made)["slices"][0]
+    y, answers = held(made)
+    held_out = rows(store, made.featured)[HOLDOUT].to_numpy()
+    is_slice = (rows(store, made.clean)["city"] == "Bonn").to_numpy()[held_out]
+    assert (first["slice"], first["rows"]) == ("city = Bonn", is_slice.sum())
+    assert first["accuracy"] == pytest.approx((answers.argmax(axis=1) == y)[is_slice].mean())
+    assert "| city = Bonn |" in made.file("card.md").decode()
+
+
 def test_card_warns_about_majority_class(store: Store) -> None:
     frame = people().drop(columns="spent")
     frame["bought"] = np.where(frame["age"] > 75, "yes", "no")

@@ -132,3 +132,27 @@ def test_family_without_weights_refuses_them(store: Store, monkeypatch: pytest.M
     run, featured = fitted(store, {**LIGHTGBM, "class_weights": "balanced"})
     with pytest.raises(StageError, match=r"trainer\.kind lightgbm does not use the weights of rows"):
         run.train(featured)
+
+
+@pytest.mark.parametrize("options", [LIGHTGBM, TORCH], ids=["lightgbm", "torch_mlp"])
+def test_weighted_training_resumed_after_every_step_gives_identical_model(
+    store: Store, options: dict[str, Any]
+) -> None:
+    pytest.importorskip("torch") if "kind" in options else None
+    run, featured = fitted(store, {**options, "weight": "importance", "class_weights": {"yes": 3}})
+    chosen = run.settings.trainer
+    spec = trainer.read_spec(store, featured)
+    data = trainer.split_rows(store, Dataset.load(store, featured), spec, chosen)
+
+    def begun() -> Any:
+        made = trainer.protocol.trainer(chosen.kind)
+        made.start(data, chosen, 64)
+        return made
+
+    whole, resumed = begun(), begun()
+    for _ in range(6):
+        whole.step()
+        resumed.step()
+        state, resumed = resumed.save(), begun()
+        resumed.load(state)
+    assert resumed.finish(6) == whole.finish(6)

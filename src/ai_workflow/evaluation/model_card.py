@@ -5,6 +5,7 @@ from __future__ import annotations
 from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.markdown import escaped
 from ai_workflow.evaluation.report import ClassScores, EvaluationReport
+from ai_workflow.evaluation.slices import Slice
 
 _MAX_COLUMNS = 20
 
@@ -22,6 +23,7 @@ def render(report: EvaluationReport, version: str | None = None) -> str:
     parts.append(f"**Gate:** {escaped(report['gate']['verdict'])}")
     if report["task"] == "classification":
         parts += ["## Per class", _per_class(report["scores"]["per_class"])]
+        parts += ["## Worst slices", _worst_slices(report["slices"])] if report["slices"] else []
     parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
     return "\n\n".join(parts) + "\n"
 
@@ -114,3 +116,18 @@ def _per_class(lines: list[ClassScores]) -> str:
     head = ["| class | precision | recall | f1 | rows |", "|---|---|---|---|---|"]
     row = "| {name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |"
     return "\n".join(head + [row.format_map(line | {"name": escaped(line["class"])}) for line in lines])
+
+
+def _worst_slices(found: list[Slice]) -> str:
+    about = (
+        "Parts of the holdout whose accuracy is below that of all rows (95 % Wilson bounds). Of many parts, a few are "
+        "low by chance."
+    )
+    head = [
+        about,
+        "",
+        "| rows with | rows | accuracy | from | to |",
+        "|---|---|---|---|---|",
+    ]
+    row = "| {name} | {rows} | {accuracy:.1%} | {lower:.1%} | {upper:.1%} |"
+    return "\n".join(head + [row.format_map({**each, "name": escaped(each["slice"])}) for each in found])

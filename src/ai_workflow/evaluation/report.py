@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
 from ai_workflow.evaluation.curves import Curves
+from ai_workflow.evaluation.slices import Slice
 from ai_workflow.registry.manifest import ScoringRecord
 from ai_workflow.training.protocol import FeatureImportance
 
@@ -120,6 +121,7 @@ class EvaluationReport(TrainingSummary):
     holdout_rows: int
     importance: list[FeatureImportance]
     curves: Curves | None
+    slices: list[Slice]
     sample: list[tuple[float, float]]
     warnings: list[str]
     plots: list[str]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ai_workflow import json_text
-from ai_workflow.datasets import fingerprint, partitions, split
+from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import (
@@ -20,7 +20,7 @@ from ai_workflow.evaluation import (
     plots,
     quality_gate,
     scores,
-    unused_columns,
+    slices,
 )
 from ai_workflow.evaluation.champion import ChampionOptions
 from ai_workflow.evaluation.quality_gate import QualityGate
@@ -30,10 +30,10 @@ from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
+from ai_workflow.stages import training_summary
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
-from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import protocol
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from ai_workflow.evaluation.curves import Curves
     from ai_workflow.evaluation.report import EvaluationReport, StableScores, TrainingSummary
+    from ai_workflow.evaluation.slices import Slice
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
     from ai_workflow.stages.preprocessor import CleanData
@@ -93,7 +94,11 @@ def evaluate(
         else None
     )
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
-    report = _report(spec, y, predictions, gate, stable, importance, _summary(store, spec, clean, featured, trained))
+    worst = _worst_slices(store, Dataset.load(store, featured), spec, y, predictions, importance)
+    report = _report(
+        spec, y, predictions, gate, stable, importance, training_summary.of(store, spec, clean, featured, trained)
+    )
+    report["slices"] = worst
     own_warnings = report["warnings"]
     # Earlier stages have logged their own warnings.
     report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
@@ -138,6 +143,7 @@ def _report(
         "holdout_rows": len(y),
         "importance": importance,
         "curves": _curves(spec, y, predictions, gate),
+        "slices": [],
         "sample": _sample(y, predictions) if spec["classes"] is None else [],
         "warnings": [],
         "plots": [],
@@ -151,14 +157,32 @@ def _curves(spec: FeatureSpec, y: np.ndarray, predictions: np.ndarray, gate: Qua
     return curves.compute(y, predictions, gate.scoring.positive(classes)) if classes else None
 
 
-def _period(spec: FeatureSpec) -> list[str] | None:
-    """Return the first and the last time of the training rows, ISO 8601 in UTC without offset."""
-    seen = spec["statistics"].get(spec["timestamp"] or "")
-    if seen is None or "min" not in seen:
-        return None
-    start = datetime(1970, 1, 1, tzinfo=UTC)
-    times = [start + timedelta(seconds=seconds) for seconds in (seen["min"], seen["max"])]
-    return [moment.replace(tzinfo=None).isoformat(timespec="seconds") for moment in times]
+def _worst_slices(
+    store: Store,
+    features: Dataset,
+    spec: FeatureSpec,
+    y: np.ndarray,
+    predictions: np.ndarray,
+    importance: list[FeatureImportance],
+) -> list[Slice]:
+    """Return the worst slices of the holdout of a classification, read in smaller batches if memory runs out."""
+    if spec["classes"] is None:
+        return []
+    chosen = slices.features_of(spec, [item["feature"] for item in importance])
+    names = [feature["name"] for feature in chosen]
+    is_correct = predictions.argmax(axis=1) == y
+
+    def batches(rows_at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        start = 0
+        for _, frame in partitions.frames(store, features, [HOLDOUT, *names], rows_at_once):
+            x = frame.loc[frame[HOLDOUT], names].to_numpy("float32")
+            yield x, is_correct[start : start + len(x)]
+            start += len(x)
+
+    def compute(rows_at_once: int) -> list[Slice]:
+        return slices.worst(spec, chosen, batches(rows_at_once), float(is_correct.mean()))
+
+    return memory_pressure.with_smaller_batches(compute, features.largest, remedy=_MEMORY_REMEDY)
 
 
 def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> GoldenRecord:
@@ -209,40 +233,6 @@ def _predict_holdout(
             "Lower the learning rate in trainer.params, or scale the target and the columns down",
         )
     return np.concatenate(labels), predictions
-
-
-def _summary(
-    store: Store, spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel
-) -> TrainingSummary:
-    return {
-        "pipeline": spec["pipeline"],
-        "task": spec["task"],
-        "target": spec["target"],
-        "classes": spec["classes"],
-        "holdout": split.describe(spec["split"]),
-        "kind": trained["kind"],
-        "library": trained["library"],
-        "steps": trained["steps"],
-        "hyperparameters": trained["hyperparameters"],
-        "period": _period(spec),
-        "losses": trained["losses"],
-        "training_rows": trained["training_rows"],
-        "validation_rows": trained["validation_rows"],
-        "reduced": trained["reduced"],
-        "adapted": trained["adapted"],
-        "left_out": {
-            "rejected": clean["rejected"],
-            "without_target": clean["without_target"],
-            "duplicates": clean["duplicates"],
-        },
-        "used_columns": transform.input_columns(spec),
-        "unused_columns": unused_columns.find(spec),
-        "undeclared": Dataset.load(store, clean).info.get("undeclared", []),
-        "features": featured["features"],
-        "columns": len(transform.input_columns(spec)),
-        "data": clean["fingerprint"],
-        "trace_id": trace_context.current(),
-    }
 
 
 def _write(store: Store, key: str, report: EvaluationReport, golden: GoldenRecord) -> dict[str, FileRecord]:

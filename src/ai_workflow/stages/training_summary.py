@@ -1,0 +1,65 @@
+"""Facts about a training for the evaluation report, from the results of its stages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ai_workflow.datasets import split
+from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.evaluation import unused_columns
+from ai_workflow.features import transform
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+
+if TYPE_CHECKING:
+    from ai_workflow.evaluation.report import TrainingSummary
+    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.stages.feature_engineering import FeatureData
+    from ai_workflow.stages.preprocessor import CleanData
+    from ai_workflow.stages.trainer import TrainedModel
+
+
+def of(
+    store: Store, spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel
+) -> TrainingSummary:
+    """Return the facts about a training from the results of its stages."""
+    return {
+        "pipeline": spec["pipeline"],
+        "task": spec["task"],
+        "target": spec["target"],
+        "classes": spec["classes"],
+        "holdout": split.describe(spec["split"]),
+        "kind": trained["kind"],
+        "library": trained["library"],
+        "steps": trained["steps"],
+        "hyperparameters": trained["hyperparameters"],
+        "period": _period(spec),
+        "losses": trained["losses"],
+        "training_rows": trained["training_rows"],
+        "validation_rows": trained["validation_rows"],
+        "reduced": trained["reduced"],
+        "adapted": trained["adapted"],
+        "left_out": {
+            "rejected": clean["rejected"],
+            "without_target": clean["without_target"],
+            "duplicates": clean["duplicates"],
+        },
+        "used_columns": transform.input_columns(spec),
+        "unused_columns": unused_columns.find(spec),
+        "undeclared": Dataset.load(store, clean).info.get("undeclared", []),
+        "features": featured["features"],
+        "columns": len(transform.input_columns(spec)),
+        "data": clean["fingerprint"],
+        "trace_id": trace_context.current(),
+    }
+
+
+def _period(spec: FeatureSpec) -> list[str] | None:
+    """Return the first and the last time of the training rows, ISO 8601 in UTC without offset."""
+    seen = spec["statistics"].get(spec["timestamp"] or "")
+    if seen is None or "min" not in seen:
+        return None
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(seconds=seconds) for seconds in (seen["min"], seen["max"])]
+    return [moment.replace(tzinfo=None).isoformat(timespec="seconds") for moment in times]
