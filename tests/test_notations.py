@@ -39,6 +39,7 @@ NUMBERS = {
 DATES = [
     "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%y", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p",
     "%b %d, %Y", "%d %B %Y", "%d-%b-%y", "%b %Y", "%Y%m%d", "%Y-%m", "%d-%m-%Y", "%d/%m/%Y %H:%M:%S", "%a, %d %b %Y",
+    "%d. %m. %Y", "%Y. %m. %d.", "%d. %m. %Y %H:%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%MZ",
 ]  # fmt: skip
 
 
@@ -110,6 +111,19 @@ def test_unambiguous_date_format_is_recognized(form: str) -> None:
         (["2024-W05", "2024-W06"], ["looks like a date"]),
         (["2024Q1", "2024Q2"], ["looks like a date"]),
         (["2024年1月5日"], ["looks like a date"]),
+        (["2024년 1월 5일"], ["looks like a date"]),
+        (["3. Januar 2023", "17. April 2023"], ["'3. Januar 2023'", "looks like a date"]),
+        (["3 avril 2023", "4 oct. 2023"], ["'3 avril 2023'", "looks like a date"]),
+        (["3 января 2023 г."], ["looks like a date"]),
+        (["KW 5/2024", "KW 6/2024"], ["looks like a date"]),
+        (["2024-01-25", "26.01.2024"], ["looks like a date"]),
+        (["25.01.24", "26.01.2024"], ["looks like a date"]),
+        ([*["2024-01-05"] * 9, "0000-00-00"], ["90.0 % of the values", 'source: {missing: ["0000-00-00"]}']),
+        ([" red", " blue"], ["' red' in column 'x' begins or ends with a space", "source: {strip: true}"]),
+        (
+            [*[f"{number}.5" for number in range(60)] * 2, *["unknown"] * 60],
+            ["66.7 % of", 'source: {missing: ["unknown"]}'],
+        ),
         (["red", "red ", "blue"], ["'red' and 'red '", "differ by spaces only", "source: {strip: true}"]),
         (["Red", "blue", "RED"], ["'Red' and 'RED'", "differ by case only", "{type: category, nullable: true}"]),
         ([*["1.5"] * 9, "~2"], ["90.0 % of the values", "and reject_limit: 0.1, or"]),
@@ -174,6 +188,44 @@ def test_dates_with_zones_and_other_digits_have_their_value(cell: str, form: str
     column, warnings = _infer(cell)
     assert (column, warnings) == (Column(type="datetime", nullable=True, format=form), ())
     assert _read(column, cell) == [pd.Timestamp(utc)]
+
+
+def test_date_without_leading_zeros_has_one_format_with_iso_dates() -> None:
+    cells = ["2024-1-5", "2024-01-06", "2024-11-7"]
+    assert _infer(*cells) == (Column(type="datetime", nullable=True, format="%Y-%m-%d"), ())
+    assert _read(_infer(*cells).column, *cells) == [
+        pd.Timestamp(2024, 1, 5),
+        pd.Timestamp(2024, 1, 6),
+        pd.Timestamp(2024, 11, 7),
+    ]
+
+
+MEASURES = {
+    "time": "{}:30", "time with seconds": "{}:05:07", "time of twelve hours": "{}:15 pm", "days": "{} days 03:00:00",
+    "duration": "{}h30m", "duration with spaces": "{} h 5 min", "ISO duration": "PT{}H5M", "fraction": "1 {}/64",
+    "hexadecimal": "0x{}", "power": "1.{}x10^3", "exponent": "{}.5×10³", "Fortran": "1.{}D+03", "bound": "<{}",
+    "bound with unit": ">= {} mg", "about": "ca. {}", "tolerance": "{}±0.2", "interval": "(0, {}]",
+    "millions": "$1.{}M", "rupees": "₹{},000/-", "quoted": '"{}"', "formula": '="{}"', "feet": "{}'11\"",
+    "degrees": "{}°51'24\"N",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", MEASURES.values(), ids=MEASURES)
+def test_many_quantities_that_no_notation_reads_warn(form: str) -> None:
+    cells = [form.format(number) for number in range(10, 40)]
+    few, many = _infer(*cells[:20] * 3), _infer(*cells * 2)
+    assert few == (Column(type="category", nullable=True), ())
+    assert many.column == few.column
+    assert len(many.warnings) == 1
+    assert f"'{cells[0]}' in column 'x' and its other values look like times" in many.warnings[0]
+    assert "category of 30 values" in many.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "form", ["10.0.0.{}", "978-3-16-{}", "1.{}.3", "A{}", "+49 30 {}", "{}-5678", "INV/2024/{}", "M{}"]
+)
+def test_many_codes_have_no_warning(form: str) -> None:
+    assert _infer(*[form.format(number) for number in range(10, 40)] * 2).warnings == ()
 
 
 def test_column_of_negative_numbers_only_warns_with_the_setting() -> None:

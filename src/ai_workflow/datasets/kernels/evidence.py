@@ -96,7 +96,7 @@ def _of_few_words(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
     if len(distinct) > min(_MAX_WORDS, len(present) / 4) or any(map(_is_value, distinct.to_pylist())):
         return None
     evidence = type_evidence.count(exact.to_series(distinct), rules)
-    is_word = not any(count for name, count in evidence.items() if name not in ("present", "distinct"))
+    is_word = not any(count for name, count in evidence.items() if name not in ("present", "distinct", "notable"))
     return {**evidence, "present": len(present)} if is_word else None
 
 

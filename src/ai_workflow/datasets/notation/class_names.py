@@ -13,11 +13,9 @@ def warnings(target: str, classes: Sequence[str]) -> list[str]:
     words = [name for name in classes if _is_missing_word(name) and not (name.strip() == "-" and "+" in classes)]
     texts = [remedies.missing_class(target, words)] if words else []
     pairs = notable_values.alike_words(classes) or _equal_numbers(classes)
+    padded = pairs.pop("padded", None)
     texts += [remedies.alike_classes(target, kind, pair) for kind, pair in pairs.items()]
-    padded = next((name for name in classes if name != name.strip()), None)
-    if padded is not None and "spaces" not in pairs:
-        texts.append(remedies.padded(target, padded))
-    return texts
+    return [*texts, remedies.padded(target, padded)] if padded is not None and "spaces" not in pairs else texts
 
 
 def _is_missing_word(name: str) -> bool:

@@ -6,6 +6,7 @@ import re
 
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 COMPACT = "%Y%m%d"
+ISO = "%Y-%m-%d"
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
@@ -16,16 +17,21 @@ _TIME = re.compile(
     r"(?P<gap>[ T]|, )(?P<hour>\d{1,2}):\d\d(?P<second>:\d\d(?P<fraction>[.,]\d+)?)?(?P<half> ?[AaPp][Mm])?"
     r"(?P<zone> ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 )
-_NUMERIC = re.compile(r"(\d{1,4})([/.-])(\d{1,2})(?:\2(\d{1,4}))?")
+_NUMERIC = re.compile(r"(\d{1,4})(\. |[/.-])(\d{1,2})(?:\2(\d{1,4}))?(\.?)")
+_BASIC = re.compile(r"\d{8}T\d{4}(?P<second>\d\d)?(?P<zone>Z?)")
+_ZERO = re.compile(r"0000[/.-]00[/.-]00|00[/.-]00[/.-]0000|\d{4}-(?:00-\d\d|\d\d-00)(?: 00:00(?::00)?)?")
 _MONTH_YEAR = re.compile(r"\d{1,2}([/.-])\d{4}")
 _GROUP = re.compile(r"\d+")
 _YEAR = r"(?:19|20)\d\d"
-# Weeks, quarters, and years in Japanese and Chinese.
-_PERIOD = re.compile(rf"{_YEAR}-?W\d\d(?:-?\d)?|{_YEAR}[- ]?Q[1-4]|Q[1-4][-/ ]?{_YEAR}|{_YEAR} ?年.{{0,12}}")
+# Weeks, quarters, halves, and years in Japanese, Chinese and Korean.
+_PERIOD = re.compile(
+    rf"{_YEAR}-?W\d\d(?:-?\d)?|(?:KW|CW|W) ?\d\d?[-/ ]{_YEAR}|{_YEAR}[- ]?[QH][1-4]|[QH][1-4][-/ ]?{_YEAR}"
+    rf"|{_YEAR} ?[年년].{{0,16}}"
+)
 # Beginnings of the names of months in European languages.
 _MONTH = re.compile(
     "(?i)(jan|ene|gen|feb|fev|fév|mar|mär|mrz|maa|apr|avr|abr|mai|maj|may|mag|mei|jun|jui|giu|jul|lug|aug|aoû|aou|ago"
-    "|sep|set|oct|okt|ott|out|nov|dec|dez|déc|dic)"
+    "|sep|set|oct|okt|ott|out|nov|dec|dez|déc|dic|янв|фев|мар|апр|мая|май|июн|июл|авг|сен|окт|ноя|дек)"
 )
 _MAX_LENGTH = 40
 
@@ -37,6 +43,8 @@ def formats(cell: str) -> tuple[str, ...]:
     """
     if "%" in cell:
         return ()
+    if basic := _BASIC.fullmatch(cell):
+        return (f"{COMPACT}T%H%M{'%S' if basic['second'] else ''}{basic['zone']}",)
     day, time = cell, ""
     if match := _TIME.search(cell):
         if match.end() != len(cell):
@@ -45,6 +53,16 @@ def formats(cell: str) -> tuple[str, ...]:
     if _WORD.search(day):
         return tuple(form + time for form in _word_formats(day))
     return tuple(form + time for form in _numeric_formats(day))
+
+
+def is_date(cell: str) -> bool:
+    """Return whether a text has the form of a date and is no placeholder such as 0000-00-00."""
+    return bool(formats(cell)) and _ZERO.fullmatch(cell) is None
+
+
+def is_date_like(cell: str) -> bool:
+    """Return whether a text has the form of a date, known or unknown."""
+    return bool(formats(cell)) or is_unread(cell)
 
 
 def is_unread(cell: str) -> bool:
@@ -76,19 +94,22 @@ def _numeric_formats(day: str) -> tuple[str, ...]:
     match = _NUMERIC.fullmatch(day)
     if match is None:
         return ()
-    first, separator, second, last = match.groups()
+    first, separator, second, last, end = match.groups()
+    if end and (last is None or not separator.startswith(".")):
+        return ()
     if last is None:
         return (f"%Y{separator}%m",) if len(first) == 4 and len(second) == 2 else ()
     if len(first) == 4 and len(last) <= 2:
-        return (separator.join(("%Y", "%m", "%d")),)
+        return (separator.join(("%Y", "%m", "%d")) + end,)
     if len(first) > 2 or len(last) not in (2, 4):
         return ()
     year = "%Y" if len(last) == 4 else "%y"
     # With points the day stands first; with other separators the order differs by country.
-    orders = [("%d", "%m", year)] if separator == "." else [("%d", "%m", year), ("%m", "%d", year)]
-    if year == "%y" and separator != ".":
+    has_points = separator.startswith(".")
+    orders = [("%d", "%m", year)] if has_points else [("%d", "%m", year), ("%m", "%d", year)]
+    if year == "%y" and not has_points:
         orders.append(("%y", "%m", "%d"))
-    return tuple(separator.join(order) for order in orders)
+    return tuple(separator.join(order) + end for order in orders)
 
 
 def _word_formats(day: str) -> tuple[str, ...]:

@@ -46,14 +46,15 @@ def notable_numbers(
 
 
 def alike_words(distinct: Sequence[str]) -> dict[str, str]:
-    """Return the first pairs of values that differ by `spaces` or `case` only."""
+    """Return the first pairs of values that differ by `spaces` or `case` only, and the first `padded` value."""
     first: dict[str, str] = {}
     pairs: dict[str, str] = {}
     for cell in distinct:
         other = first.setdefault(cell.strip().casefold(), cell)
         if other != cell and len(cell) <= SHOWN_LENGTH:
             pairs.setdefault("spaces" if other.strip() == cell.strip() else "case", f"'{other}' and '{cell}'")
-    return pairs
+    padded = next((cell for cell in distinct if cell != cell.strip() and len(cell) <= SHOWN_LENGTH), None)
+    return pairs if padded is None else pairs | {"padded": padded}
 
 
 def with_leading_zero(present: pd.Series, as_number: pd.Series) -> pd.Series:

@@ -12,6 +12,8 @@ from ai_workflow.datasets.notation.number_shapes import NumberNotation
 
 # A column with at least this share of numbers or dates is reported if it becomes words.
 _NEARLY = 0.8
+# With at least this many distinct values, half of them is enough if the others are a few words.
+_MANY, _HALF = 50, 0.5
 _MAX_WORDS = 8
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
@@ -43,6 +45,16 @@ def unread_date(name: str, kind: str, example: str) -> str:
     )
 
 
+def unread_measure(name: str, kind: str, example: str, distinct: int) -> str:
+    """Return the warning that the values of a column look like quantities that no notation reads as numbers."""
+    left = " and left out of the features" if kind == "text" else f" of {distinct} values"
+    return (
+        f"'{example}' in column '{name}' and its other values look like times, fractions or bounds, which are not read "
+        f"as numbers, so it is read as {kind}{left}. Write them as plain numbers in the source, or add "
+        f"{_schema(name, 'category')} if it is right"
+    )
+
+
 def unknown_unit(name: str, unit: str, notation: NumberNotation) -> str:
     """Return the warning that the numbers of a column have a unit."""
     line = _schema(name, "number", *_separators(notation), f"unit: {json_text.line(unit)}")
@@ -67,7 +79,9 @@ def mixed_units(name: str, units: Mapping[str, int]) -> str:
     )
 
 
-def nearly(name: str, kind: str, values: str, amount: int, total: int, others: Mapping[str, int]) -> tuple[str, ...]:
+def nearly(
+    name: str, kind: str, values: str, amount: int, total: int, others: Mapping[str, int], distinct: int = 0
+) -> tuple[str, ...]:
     """Return the warning that a column is words because of a few values.
 
     Args:
@@ -77,8 +91,11 @@ def nearly(name: str, kind: str, values: str, amount: int, total: int, others: M
         amount: how many of them there are.
         total: the number of values.
         others: other values with their counts, the most frequent ones.
+        distinct: the number of distinct values.
     """
-    if not total or not _NEARLY <= amount / total < 1:
+    is_explained = 0 < len(others) <= _MAX_WORDS and sum(others.values()) >= total - amount
+    share = _HALF if distinct > _MANY and is_explained else _NEARLY
+    if not total or not share <= amount / total < 1:
         return ()
     words = [word for word, _ in sorted(others.items(), key=lambda item: (-item[1], item[0]))]
     shown = ", ".join(f"'{word}'" for word in words[:_MAX_WORDS]) + (", ..." if len(words) > _MAX_WORDS else "")

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
-from ai_workflow.datasets.notation import ascii_forms, date_shapes, missing_words, notable_values, number_shapes
+from ai_workflow.datasets.notation import (
+    ascii_forms,
+    date_shapes,
+    measure_shapes,
+    missing_words,
+    notable_values,
+    number_shapes,
+)
 from ai_workflow.datasets.notation.number_shapes import NumberNotation
 
 if TYPE_CHECKING:
@@ -22,6 +29,8 @@ RECOGNISED = (
 # Cells of a column that decide whether its notations are counted at all, and the shapes that are looked at.
 _SAMPLE, _MAX_SHAPES, _MAX_KEPT = 200, 500, 12
 _LOOKED_AT = 50
+# With fewer distinct values, times and fractions are categories without doubt.
+_MANY = 20
 _COMPACT = r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 # Stands for a zero at the start while the other digits are replaced.
 _ZERO = "\ue000"
@@ -60,7 +69,8 @@ class TypeEvidence(TypedDict):
     `whole` counts the numbers without decimals, `integer` those of them that an integer column accepts. `numbers`
     counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units, accounting
     negatives and date formats among them. `others` are values that are no numbers or dates, with counts. `notable` are
-    the first values of each kind that needs a warning: those of `notable_values`, and `date` for unknown forms.
+    the first values of each kind that needs a warning: those of `notable_values`, `date` for unknown forms, and
+    `measure` for many quantities that are no numbers.
     """
 
     present: int
@@ -140,10 +150,12 @@ def _count_rest(
         rules: the rules of the source.
     """
     dated = rest.str.match(r"^\s*\d{4}-\d{2}-\d{2}").fillna(False).astype(bool)
+    read_dates = rest.iloc[:0]
     if dated.any():
         is_read = _read_dates(rest[dated], None).notna()
         evidence["date"] = int(is_read.sum())
-        rest = rest.drop(is_read.index[is_read])
+        read_dates = rest[is_read.index[is_read]]
+        rest = rest.drop(read_dates.index)
     evidence["notable"] |= notable_values.alike_words(cells[rest.index].unique()[:_MAX_SHAPES].tolist())
     sample = rest.iloc[:: max(1, len(rest) // _SAMPLE)].tolist()
     numeric = sum(number_shapes.split(cell) is not None for cell in sample)
@@ -153,13 +165,25 @@ def _count_rest(
         _count_numbers(present, evidence, rules.candidates)
         unread = unread[[number_shapes.split(cell) is None for cell in unread.tolist()]]
     if sample and 2 * dates >= len(sample):
-        _count_formats(rest, evidence)
-        unread = unread[[not date_shapes.formats(cell.strip()) for cell in unread.tolist()]]
-    distinct = rest.unique()[:_LOOKED_AT].tolist()
-    if 2 * len(rest) > len(present) and all(date_shapes.is_unread(cell.strip()) for cell in distinct):
-        evidence["notable"]["date"] = distinct[0].strip()[: notable_values.SHOWN_LENGTH]
+        _count_formats(rest, read_dates, evidence)
+        unread = unread[[not date_shapes.is_date(cell.strip()) for cell in unread.tolist()]]
+    _note_unread(present, rest, evidence)
     if 2 * max(evidence["number"], evidence["date"], *evidence["numbers"], *evidence["dates"].values()) > len(present):
         evidence["others"] = _others(cells[unread.index])
+
+
+def _note_unread(present: pd.Series, rest: pd.Series, evidence: TypeEvidence) -> None:
+    """Note an example of a column of dates in unknown or several forms, or of many quantities that are no numbers."""
+    distinct = [cell.strip() for cell in rest.unique()[:_LOOKED_AT].tolist()]
+    if not distinct:
+        return
+    unread = [cell for cell in distinct if date_shapes.is_unread(cell)]
+    is_dated = 2 * (len(rest) + evidence["date"]) > len(present) and all(map(date_shapes.is_date_like, distinct))
+    in_several_forms = evidence["date"] + sum(evidence["dates"].values()) >= len(present)
+    if is_dated and (unread or in_several_forms):
+        evidence["notable"]["date"] = (unread or distinct)[0][: notable_values.SHOWN_LENGTH]
+    elif evidence["distinct"] > _MANY and all(map(measure_shapes.is_measure, distinct)):
+        evidence["notable"]["measure"] = distinct[0]
 
 
 def _count_numbers(present: pd.Series, evidence: TypeEvidence, candidates: tuple[NumberNotation, ...]) -> None:
@@ -179,12 +203,15 @@ def _count_numbers(present: pd.Series, evidence: TypeEvidence, candidates: tuple
     evidence |= {"numbers": counts, "units": dict(units.most_common(_MAX_KEPT)), "accounting": accounting}
 
 
-def _count_formats(rest: pd.Series, evidence: TypeEvidence) -> None:
+def _count_formats(rest: pd.Series, read_dates: pd.Series, evidence: TypeEvidence) -> None:
+    """Count the formats of dates that are not ISO 8601; 2024-1-31 has one that reads ISO 8601 as well."""
     text = rest.str.strip()
     forms: dict[str, None] = {}
     for shape, _, _ in _shapes(text):
         forms |= dict.fromkeys(date_shapes.formats(shape))
     counts = {form: _count_dates(text, form) for form in list(forms)[:_MAX_KEPT]}
+    for form in counts if len(read_dates) else ():
+        counts[form] += _count_dates(read_dates.str.strip(), form) if form.startswith(date_shapes.ISO) else 0
     evidence["dates"] |= {form: amount for form, amount in counts.items() if amount}
     evidence["example"] = evidence["example"] or str(text.iloc[0])[: notable_values.SHOWN_LENGTH]
 

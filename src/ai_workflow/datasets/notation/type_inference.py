@@ -43,6 +43,7 @@ class _Total(NamedTuple):
     example: str
     notable: dict[str, str]
     is_unique: bool
+    distinct: int
 
     @property
     def values(self) -> int:
@@ -105,12 +106,16 @@ def _by_values(name: str, total: _Total, enough: float, rules: TextRules) -> Inf
         if inference := infer(name, total, enough, rules):
             return inference
     column = _words(total)
-    warnings = remedies.nearly(name, column.type, *_nearest(total), total.values, total.others)
+    warnings = remedies.nearly(name, column.type, *_nearest(total), total.values, total.others, total.distinct)
     if not warnings and (example := total.notable.get("date")):
         warnings = (remedies.unread_date(name, column.type, example),)
+    if not warnings and (example := total.notable.get("measure")):
+        warnings = (remedies.unread_measure(name, column.type, example, total.distinct),)
     if column.type == "category":
         pairs = {kind: total.notable[kind] for kind in ("spaces", "case") if kind in total.notable}
         warnings += tuple(remedies.alike(name, kind, pair) for kind, pair in pairs.items())
+        if "padded" in total.notable and "spaces" not in pairs:
+            warnings += (remedies.padded(name, total.notable["padded"]),)
     return Inference(column, warnings or ((remedies.left_out(name),) if column.type == "text" else ()))
 
 
@@ -239,4 +244,5 @@ def _total(parts: Sequence[TypeEvidence], rules: TextRules) -> _Total:
         **sums, numbers=numbers, units=units, dates=dates, others=others, notable=notable,
         example=next((part["example"] for part in parts if part["example"]), ""),
         is_unique=all(is_unique(part) for part in parts if part["present"]),
+        distinct=max((part["distinct"] for part in parts), default=0),
     )  # fmt: skip
