@@ -112,7 +112,7 @@ def test_unambiguous_date_format_is_recognized(form: str) -> None:
         (["2024Q1", "2024Q2"], ["looks like a date"]),
         (["2024年1月5日"], ["looks like a date"]),
         (["2024년 1월 5일"], ["looks like a date"]),
-        (["3. Januar 2023", "17. April 2023"], ["'3. Januar 2023'", "looks like a date"]),
+        (["3. März 2023", "17. April 2023"], ["'3. März 2023'", "looks like a date"]),
         (["3 avril 2023", "4 oct. 2023"], ["'3 avril 2023'", "looks like a date"]),
         (["3 января 2023 г."], ["looks like a date"]),
         (["KW 5/2024", "KW 6/2024"], ["looks like a date"]),

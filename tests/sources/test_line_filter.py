@@ -122,6 +122,7 @@ SPACED = "1 2 x\n3  4 y\n5 6 z\n"
         ("n a b\n1 2 3\n", {"delimiter": " ", "comment": "#"}, []),
         ("# a b c\n1.5 2 3\n4 5.5 6\n", {}, ["whitespace", 'comment: "#"', "header: false", "columns: [a, b, c]"]),
         ("a,b\nx,1,2\ny,3,4\n", {}, ["skip_rows: 1", "header: false", "columns: [index, a, b]"]),
+        ("a,b\n1,2,\n3,4,\n", {}, ["name of the last column", "skip_rows: 1", 'columns: [a, b, "Unnamed: 2"]']),
     ],
 )  # fmt: skip
 def test_undeclared_shape_names_the_options(

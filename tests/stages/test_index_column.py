@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.errors import StageError
 from ai_workflow.stages import data_loader, preprocessor
 from ai_workflow.stages.preprocessor import RowRules
 from ai_workflow.storage.store import Store
@@ -30,7 +31,8 @@ def shuffled(count: int = ROWS) -> list[int]:
 
 
 def clean(store: Store, *paths: Path, **changes: Any) -> dict[str, Any]:
-    made = settings(source={"kind": "csv", "path": str(paths[0])}, **{"target": TARGET, "id": None, **changes})
+    source = {"kind": "csv", "path": str(paths[0])}
+    made = settings(**{"source": source, "target": TARGET, "id": None, **changes})
     source = made.reading(made.source)
     inputs = [each for path in paths for each in data_loader.inspect(source.model_copy(update={"path": str(path)}))]
     return preprocessor.preprocess(store, data_loader.load(store, source, inputs), RowRules.of(made))
@@ -49,6 +51,47 @@ def test_index_column_is_left_out_with_warning(store: Store, tmp_path: Path, nam
     (warning,) = result["warnings"]
     assert f'source: {{drop: ["{name or "Unnamed: 0"}"]}}' in warning
     assert "schema" in warning
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_empty_columns_of_trailing_delimiters_are_left_out_with_warning(
+    store: Store, tmp_path: Path, count: int
+) -> None:
+    lines = table(size=shuffled()).to_csv(index=False).splitlines()
+    (tmp_path / "a.csv").write_text("".join(f"{line}{',' * count}\n" for line in lines))
+    result = clean(store, tmp_path / "a.csv")
+    assert columns(store, result) == ["age", TARGET, "size"]
+    assert len(result["warnings"]) == count
+    for number, warning in enumerate(result["warnings"]):
+        assert f'source: {{drop: ["Unnamed: {3 + number}"]}}' in warning
+
+
+def test_nameless_last_column_with_values_is_read_with_warning(store: Store, tmp_path: Path) -> None:
+    lines = table().to_csv(index=False).splitlines()
+    text = "".join(f"{line},{number % 7}\n" for number, line in enumerate(lines[1:]))
+    (tmp_path / "a.csv").write_text(f"{lines[0]},\n{text}")
+    result = clean(store, tmp_path / "a.csv")
+    assert columns(store, result) == ["Unnamed: 2", "age", TARGET]
+    assert "column 3 has no name, so it is read as 'Unnamed: 2'" in result["warnings"][0]
+
+
+@pytest.mark.integration
+def test_table_with_trailing_delimiters_scores_without_them(tmp_path: Path) -> None:
+    lines = table().to_csv(index=False).splitlines()
+    (tmp_path / "a.csv").write_text("".join(f"{line},\n" for line in lines))
+    pipeline = Pipeline(tmp_path, {"kind": "csv", "path": "a.csv"}, {})
+    (tmp_path / "score.csv").write_text("age\n30\n")
+    scored = pipeline.batch(pipeline.settings.source.model_copy(update={"path": str(tmp_path / "score.csv")}))
+    with Door(pipeline) as door:
+        assert door.predict([{"age": "30"}]).answers == scored.answers
+
+
+def test_missing_target_of_a_file_without_header_has_the_option(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("".join(f"{number};{number},5;no\n" for number in range(9)))
+    source = {"kind": "csv", "path": str(tmp_path / "a.csv"), "delimiter": ";"}
+    with pytest.raises(StageError) as caught:
+        clean(store, tmp_path / "a.csv", source=source)
+    assert "set source.header: false and name the `columns`" in caught.value.remedy
 
 
 def test_index_written_by_pandas_is_left_out_and_dropped_without_warning(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ai_workflow.config.settings import Column
-from ai_workflow.datasets import absent_columns
+from ai_workflow.datasets import absent_columns, numerals
 from ai_workflow.datasets.kernels import index_column
 from ai_workflow.datasets.notation import notations
 from ai_workflow.datasets.notation.published import PublishedTypes
@@ -154,9 +154,16 @@ def _require(names: Iterable[str], present: Mapping[str, str], problem: str) -> 
     for name in names:
         if name not in present:
             similar = difflib.get_close_matches(name, present, n=1)
-            hint = f"Did you mean '{similar[0]}'?" if similar else "Fix the name, or `source.columns`"
+            hint = f"Did you mean '{similar[0]}'?" if similar else _name_hint(present)
             shown = ", ".join(list(present)[:20]) + (", …" if len(present) > 20 else "")
             raise StageError(f"{problem} '{name}'; the table has {shown}", hint)
+
+
+def _name_hint(names: Iterable[str]) -> str:
+    """Return the remedy for a missing column; names that are numbers are probably the first row."""
+    if any(numerals.exact(name.replace(",", ".")) is not None for name in names):
+        return "Fix the name, or set source.header: false and name the `columns` if the first line is a row"
+    return "Fix the name, or `source.columns`"
 
 
 def _role_column(name: str, rules: RowRules) -> Column | None:

@@ -56,6 +56,14 @@ def with_index_name(names: Sequence[str]) -> list[str]:
     return [INDEX, *names[1:]] if is_index else list(names)
 
 
+def with_names_at_end(names: Sequence[str]) -> list[str]:
+    """Return column names with the names that pandas gives nameless ones at the end, if most columns have names."""
+    named = max((number for number, name in enumerate(names, 1) if name), default=0)
+    if 2 * named <= len(names):
+        return list(names)
+    return [*names[:named], *(f"Unnamed: {number}" for number in range(named, len(names)))]
+
+
 def kind_of(data_type: pa.DataType, name: str, where: str) -> DetectedKind:
     """Return the kind of an Arrow type.
 

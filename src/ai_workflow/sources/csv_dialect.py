@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ai_workflow import json_text
 from ai_workflow.config.settings import CsvSource
 from ai_workflow.config.settings.source import WHITESPACE
 from ai_workflow.sources.line_filter import LineFilter
@@ -105,7 +106,7 @@ def _candidate(text: str, declared: CsvSource, source: CsvSource) -> _Candidate 
         return None
     header, columns = [name.strip() for name in table[0].values], []
     if declared.header and not _is_header(header):
-        columns = _names_elsewhere(text, rows[:first], header, source)
+        columns = _names_elsewhere(text, rows[:first], table, source)
         if not columns:
             return None
     before = rows[first - 1].line if first else 0
@@ -113,10 +114,15 @@ def _candidate(text: str, declared: CsvSource, source: CsvSource) -> _Candidate 
     return _Candidate(source, before, header, columns, rank)
 
 
-def _names_elsewhere(text: str, before: list[Row], first: list[str], source: CsvSource) -> list[str]:
-    """Return names in a comment, as numpy writes them, or of a header that lacks the name of the first column."""
+def _names_elsewhere(text: str, before: list[Row], table: list[Row], source: CsvSource) -> list[str]:
+    """Return names in a comment, as numpy writes them, or of a header that lacks the name of one column.
+
+    This is the last column if it is empty, because each row ends with a delimiter, else the first one.
+    """
+    first = table[0].values
     if len(before) == 1 and 1 < len(before[0].values) == len(first) - 1 and _is_header(["", *before[0].values]):
-        return ["index", *(name.strip() for name in before[0].values)]
+        names = [name.strip() for name in before[0].values]
+        return ["index", *names] if any(row.values[-1].strip() for row in table) else [*names, f"Unnamed: {len(names)}"]
     comments = [line for line in text.splitlines()[:_SAMPLE_ROWS] if source.comment and line.startswith(source.comment)]
     if not comments or before:
         return []
@@ -157,11 +163,13 @@ def _describe(best: _Candidate, source: CsvSource, width: int) -> Guess | None:
     if best.lines_before != source.skip_rows:
         names = best.columns or best.header
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        part = "a header without the name of the first column" if best.columns else "lines before the table"
+        place = "last" if names[-1].startswith("Unnamed: ") else "first"
+        part = f"a header without the name of the {place} column" if best.columns else "lines before the table"
         problems.append(f"has {part}; the table seems to be: {shown}")
         options.append(f"source.skip_rows: {best.lines_before}")
     if best.columns:
-        options += ["source.header: false", f"source.columns: [{', '.join(best.columns)}]"]
+        listed = (json_text.line(name) if ": " in name else name for name in best.columns)
+        options += ["source.header: false", f"source.columns: [{', '.join(listed)}]"]
     if not options:
         return None
     one = ", or if it is one column, name it by source.skip_rows, header: false and columns"

@@ -33,6 +33,7 @@ def names(file: InputFile, source: CsvSource) -> list[str]:
     if _is_doubtful(columns, rows, source) and (guess := csv_dialect.guess(text, source, len(first))):
         raise StageError(f"{file.shown} {guess.problem}", guess.remedy)
     if source.header:
+        columns = source_columns.with_index_name(source_columns.with_names_at_end([name.strip() for name in first]))
         _check_header(columns, file, source)
     else:
         _check_declared_names(first, file, source)
