@@ -334,6 +334,28 @@ def test_missing_word_in_the_target_warns_unless_the_target_is_declared(
     assert bool(world.warnings) == (not declared)
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("factor", "form"), [(1, "epoch_s"), (1000, "epoch_ms"), (None, "%Y%m%d%H%M%S"), (10_000, None), (0.1, None)]
+)
+def test_integers_that_may_be_timestamps_warn_unless_declared(
+    tmp_path: Path, factor: float | None, form: str | None
+) -> None:
+    cells = [day.strftime("%Y%m%d%H%M%S") if factor is None else f"{day.timestamp() * factor:.0f}" for day in _days()]
+    rows = [{"seen": cell, "good": "yn"[row % 2]} for row, cell in enumerate(cells)]
+    write(tmp_path / "train.csv", rows)
+    source = {"kind": "csv", "path": str(tmp_path / "train.csv")}
+    line = f'schema: {{seen: {{type: datetime, format: "{form}", nullable: true}}}}'
+    found = World(tmp_path, source, {}).warnings
+    assert [line in text for text in found] == [True] * (form is not None)
+    assert World(tmp_path, source, {"seen": {"type": "integer"}}).warnings == []
+    if form:
+        declared = World(tmp_path, source, {"seen": {"type": "datetime", "format": form}})
+        assert declared.warnings == []
+        sent = [{"seen": row["seen"]} for row in rows]
+        assert declared.batch(declared.settings.source) == declared.asked(sent)
+
+
 def test_column_of_unique_texts_warns_that_it_is_no_feature() -> None:
     column, warnings = _infer(*[f"name {number}" for number in range(60)])
     assert column.type == "text"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings, Split
 from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions, split, target_checks
-from ai_workflow.datasets.notation import class_names
+from ai_workflow.datasets.notation import class_names, epochs
 from ai_workflow.datasets.partitions import (
     ID,
     RESERVED,
@@ -128,7 +128,9 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
     doubts = class_names.warnings(roles.target, classes) if classes and not roles.is_target_declared else []
-    warnings = [*statistics["warnings"], *doubts]
+    used = {feature["column"] for feature in features}
+    integers = [name for name in dataset.info.get("cells", {}).get("inferred", ()) if name in used]
+    warnings = [*statistics["warnings"], *doubts, *epochs.warnings(statistics["columns"], integers)]
     for warning in warnings:
         log.warning("%s", warning)
     return _transform_all(store, dataset, spec, warnings)

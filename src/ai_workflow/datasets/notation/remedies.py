@@ -55,6 +55,15 @@ def unread_measure(name: str, kind: str, example: str, distinct: int) -> str:
     )
 
 
+def maybe_timestamp(name: str, form: str, first: str, last: str) -> str:
+    """Return the warning that the whole numbers of a column may be timestamps in a format."""
+    meaning = {"epoch_s": "seconds since 1970", "epoch_ms": "milliseconds since 1970"}.get(form, "dates with a time")
+    return (
+        f"the values of column '{name}' may be {meaning} ({first} to {last}) and are read as integer. Add "
+        f"{_schema(name, 'datetime', f'format: {json_text.line(form)}')}, or {_schema(name, 'integer')} if it is right"
+    )
+
+
 def unknown_unit(name: str, unit: str, notation: NumberNotation) -> str:
     """Return the warning that the numbers of a column have a unit."""
     line = _schema(name, "number", *_separators(notation), f"unit: {json_text.line(unit)}")
