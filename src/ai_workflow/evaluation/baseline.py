@@ -77,7 +77,11 @@ def compare(
         is_significant = _is_auc_significant(y, value, spec)
     elif metric in WITHOUT_LOSSES:
         is_significant = permutation.is_significant(
-            metric, y, predictions, options.positive(spec["classes"] or []), LEVEL
+            metric,
+            y,
+            scores.decided(metric, predictions, spec, options),
+            options.positive(spec["classes"] or []),
+            LEVEL,
         )
     else:
         is_significant = _is_significant(_gains(metric, y, predictions, spec, options))
@@ -90,7 +94,7 @@ def _gains(
     """Return (n,) losses of the baseline minus those of the model."""
     constant = constant_model.predictions(metric, len(y), spec, options)
     gains: np.ndarray = scores.losses(metric, y, constant, options.quantile) - scores.losses(
-        metric, y, predictions, options.quantile
+        metric, y, scores.decided(metric, predictions, spec, options), options.quantile
     )
     return gains
 

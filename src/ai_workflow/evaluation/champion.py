@@ -24,7 +24,7 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import numpy as np
 
-    from ai_workflow.evaluation.report import StableScores
+    from ai_workflow.evaluation.report import Scores, StableScores
     from ai_workflow.features.spec import FeatureSpec
 
 _BATCH_ROWS = 10_000
@@ -87,11 +87,22 @@ def _scores(
         with ModelProcess(version.name, version.manifest["kind"], model, options.timeout) as process:
             predict = partial(_predict, store, clean, spec, own_spec, process)
             y, predictions = memory_pressure.with_smaller_batches(predict, clean.largest, remedy=_MEMORY_REMEDY)
-        return {"version": version.name, "scores": scores.compute(y, predictions, spec, scoring), "note": ""}
+        return {"version": version.name, "scores": _own_scores(y, predictions, spec, own_spec, scoring), "note": ""}
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot score these rows (%s); its scores at publication are used", version.name, error)
         note = f"{version.name} could not score these rows; its scores are those of its publication, on other rows."
         return {"version": version.name, "scores": _published(version, scoring.record(spec)), "note": note}
+
+
+def _own_scores(
+    y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, own_spec: FeatureSpec, scoring: ScoreOptions
+) -> Scores:
+    """Return the scores of the champion with its own threshold, in the classes of the candidate."""
+    own, classes = own_spec.get("threshold"), spec["classes"]
+    plain = scoring.model_copy(update={"threshold": None})
+    if own is None or classes is None or own_spec["classes"] != classes:
+        return scores.compute(y, predictions, spec, plain)
+    return scores.classification(y, predictions, classes, plain.positive(classes), own)
 
 
 def _published(version: Version, scoring: ScoringRecord) -> dict[Metric, float | None]:

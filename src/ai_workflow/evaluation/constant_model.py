@@ -52,6 +52,7 @@ def _constant(metric: Metric, target: ColumnProfile, quantile: float) -> float |
 
 def scores_of(y: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> dict[Metric, float | None]:
     """Return each metric of the baseline, the constant prediction of `predictions`."""
+    options = options.model_copy(update={"threshold": None})
     metrics = METRICS["regression" if spec["classes"] is None else "classification"]
     if spec["classes"] is None:
         groups: list[tuple[Metric, ...]] = [(metric,) for metric in metrics]

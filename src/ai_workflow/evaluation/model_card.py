@@ -58,7 +58,11 @@ def _scoring(report: EvaluationReport) -> dict[str, str]:
     if report["task"] != "classification":
         return {"quantile of quantile_loss": f"{scoring['quantile']:g}"}
     positive = scoring["positive_class"]
-    return {} if positive is None else {"positive class": f"{markdown.code(positive)} (precision, recall, f1)"}
+    if positive is None:
+        return {}
+    threshold = report["threshold"]
+    rule = f", predicted from a probability of {threshold['value']:g} on" if threshold else ""
+    return {"positive class": f"{markdown.code(positive)} (precision, recall, f1){rule}"}
 
 
 def _left_out(report: EvaluationReport) -> str:

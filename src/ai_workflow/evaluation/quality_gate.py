@@ -40,7 +40,9 @@ class QualityGate(ConfigModel):
             minimum=options.minimum,
             tolerance=options.tolerance,
             beat_baseline=options.beat_baseline,
-            scoring=ScoreOptions(positive_class=options.positive_class, quantile=options.quantile),
+            scoring=ScoreOptions(
+                positive_class=options.positive_class, quantile=options.quantile, threshold=options.threshold
+            ),
             per_class=options.per_class,
         )
 

@@ -8,6 +8,7 @@ from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
 from ai_workflow.evaluation.curves import Curves
 from ai_workflow.evaluation.slices import Slice
+from ai_workflow.features.spec import Threshold
 from ai_workflow.registry.manifest import ScoringRecord
 from ai_workflow.training.protocol import FeatureImportance
 
@@ -115,6 +116,7 @@ class EvaluationReport(TrainingSummary):
 
     scores: Scores
     scoring: ScoringRecord
+    threshold: Threshold | None
     baseline: dict[Metric, float | None]
     stable: StableScores | None
     gate: GateReport

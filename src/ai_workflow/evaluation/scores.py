@@ -8,12 +8,13 @@ from ai_workflow.config.settings import METRICS, ConfigModel, Metric
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import label_scores
 from ai_workflow.evaluation.label_scores import ClassCounts
+from ai_workflow.features.decision import predicted_classes
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ai_workflow.evaluation.report import ClassScores, Scores
-    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.features.spec import FeatureSpec, Threshold
     from ai_workflow.registry.manifest import ScoringRecord
 
 _ERRORS: tuple[Metric, ...] = ("log_loss", "mae", "rmse", "mape", "quantile_loss")
@@ -31,6 +32,22 @@ class ScoreOptions(ConfigModel):
 
     positive_class: str | None = None
     quantile: float = 0.5
+    threshold: float | None = None
+
+    def decision(self, classes: list[str]) -> Threshold | None:
+        """Return the threshold of the positive class; None to predict the most probable class.
+
+        Raises:
+            StageError: there are more than two classes.
+        """
+        if self.threshold is None:
+            return None
+        positive = self.positive(classes)
+        if len(classes) != 2 or positive is None:
+            raise StageError(
+                f"evaluate.threshold is for two classes, and there are {len(classes)}", "Remove evaluate.threshold"
+            )
+        return {"class_index": positive, "value": self.threshold}
 
     def positive(self, classes: list[str]) -> int | None:
         """Return the index of the positive class: by default the second of two, none of more.
@@ -61,12 +78,33 @@ DEFAULTS = ScoreOptions()
 
 def compute(y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> Scores:
     """Return the metrics of predictions for the task of a feature spec."""
-    if spec["classes"] is None:
+    classes = spec["classes"]
+    if classes is None:
         return regression(y, predictions, options.quantile)
-    return classification(y, predictions, spec["classes"], options.positive(spec["classes"]))
+    return classification(y, predictions, classes, options.positive(classes), options.decision(classes))
 
 
-def classification(y: np.ndarray, probabilities: np.ndarray, classes: list[str], positive: int | None = None) -> Scores:
+def decided(metric: Metric, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions) -> np.ndarray:
+    """Return the predictions, with 1 for the predicted class if the metric depends on it alone.
+
+    The predicted class is then the most probable one.
+    """
+    import numpy as np
+
+    classes = spec["classes"]
+    if classes is None or metric in ("auc", "average_precision", "log_loss"):
+        return predictions
+    chosen: np.ndarray = np.eye(len(classes))[predicted_classes(predictions, options.decision(classes))]
+    return chosen
+
+
+def classification(
+    y: np.ndarray,
+    probabilities: np.ndarray,
+    classes: list[str],
+    positive: int | None = None,
+    threshold: Threshold | None = None,
+) -> Scores:
     """Return the metrics of a classification, `per_class` and `confusion`.
 
     Args:
@@ -75,6 +113,7 @@ def classification(y: np.ndarray, probabilities: np.ndarray, classes: list[str],
         classes: names of the classes.
         positive: index of the class of precision, recall, f1 and average_precision. Without it the first three are
             missing, and average_precision is the mean of each class against the rest.
+        threshold: the threshold of the predicted class.
 
     `auc` is that of the second class for two classes, else the unweighted mean of each class against the rest
     (scikit-learn, `roc_auc_score`); None where the rows have only one class.
@@ -82,7 +121,7 @@ def classification(y: np.ndarray, probabilities: np.ndarray, classes: list[str],
     import numpy as np
 
     y = y.astype("int64")
-    predictions = probabilities.argmax(axis=1)
+    predictions = predicted_classes(probabilities, threshold)
     known = y >= 0
     counts = ClassCounts.of(y, predictions, len(classes))
     confusion = np.zeros((len(classes), len(classes)), dtype="int64")

@@ -25,11 +25,19 @@ class Feature(TypedDict):
     scale: NotRequired[float]
 
 
+class Threshold(TypedDict):
+    """Class of two that is predicted if its probability is at least `value`."""
+
+    class_index: int
+    value: float
+
+
 class FeatureSpec(TypedDict):
     """Conversion of clean rows to numbers, and the statistics of the training rows; `transform` describes the keys.
 
-    `training_columns` are needed by the training only, such as the group of a split. `target_center` is a constant near
-    the values of a regression target whose distinct values float32 would merge.
+    `training_columns` are needed by the training only, such as the group of a split. `threshold` is of a published
+    version. `target_center` is a constant near the values of a regression target whose distinct values float32 would
+    merge.
     """
 
     version: int
@@ -45,6 +53,7 @@ class FeatureSpec(TypedDict):
     training_columns: NotRequired[list[str]]
     weight: NotRequired[str]
     classes: list[str] | None
+    threshold: NotRequired[Threshold]
     features: list[Feature]
     statistics: dict[str, ColumnProfile]
     training_rows: int

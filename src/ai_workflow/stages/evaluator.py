@@ -94,7 +94,14 @@ def evaluate(
         else None
     )
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
-    worst = _worst_slices(store, Dataset.load(store, featured), spec, y, predictions, importance)
+    worst = _worst_slices(
+        store,
+        Dataset.load(store, featured),
+        spec,
+        y,
+        scores.decided("accuracy", predictions, spec, gate.scoring),
+        importance,
+    )
     report = _report(
         spec, y, predictions, gate, stable, importance, training_summary.of(store, spec, clean, featured, trained)
     )
@@ -137,6 +144,7 @@ def _report(
         **summary,
         "scores": candidate,
         "scoring": gate.scoring.record(spec),
+        "threshold": gate.scoring.decision(spec["classes"]) if spec["classes"] else None,
         "baseline": constant_model.scores_of(y, spec, gate.scoring),
         "stable": stable,
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),

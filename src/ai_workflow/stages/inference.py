@@ -10,6 +10,7 @@ from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitio
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
+from ai_workflow.features.decision import predicted_classes
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.model_process import ModelFailedError, ModelProcess
 from ai_workflow.registry.registry import Registry, Version
@@ -156,9 +157,10 @@ def _to_frame(
     if spec["classes"] is None:
         columns |= {"prediction": output, "score": output}
     else:
+        predicted = predicted_classes(output, spec.get("threshold"))
         columns |= {
-            "prediction": np.array(spec["classes"], dtype=object)[output.argmax(axis=1)],
-            "score": output.max(axis=1),
+            "prediction": np.array(spec["classes"], dtype=object)[predicted],
+            "score": output[np.arange(len(output)), predicted],
             **dict(zip(prediction_columns.of_classes(spec["classes"]), output.T.astype("float64"), strict=False)),
         }
     return pd.DataFrame({**columns, "model_version": options.version, "trace_id": trace_context.current()})

@@ -136,8 +136,13 @@ class Settings(ConfigModel):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is not for {self.task}: one of {', '.join(METRICS[self.task])}"
             )
-        if self.task == "regression" and (self.evaluate.positive_class is not None or self.evaluate.per_class):
-            raise ValueError("evaluate.positive_class and evaluate.per_class are not for regression")
+        options = self.evaluate
+        if self.task == "regression" and (options.positive_class, options.threshold, options.per_class) != (
+            None,
+            None,
+            {},
+        ):
+            raise ValueError("evaluate.positive_class, threshold and per_class are not for regression")
         if self.target in (self.id, self.timestamp):
             raise ValueError("target must not be the id or the timestamp column")
         for role, name in self._check_split().items():

@@ -157,6 +157,12 @@ class Evaluate(ConfigModel):
         default=None,
         description="class of precision, recall, f1 and average_precision; the second of two classes if not given",
     )
+    threshold: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="probability from which the positive class of two is predicted; if not given, the most probable",
+    )
     quantile: float = Field(default=0.5, gt=0, lt=1, description="quantile of quantile_loss")
     per_class: dict[ClassMetric, Fraction | dict[str, Fraction]] = Field(
         default_factory=dict, description="minimum of precision, recall or f1 of each class, or of classes by name"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
+from ai_workflow.features.decision import predicted_class
 from ai_workflow.serving.protocol.tensors import OutputTensor
 from ai_workflow.serving.routing.fallback_chain import ChainResult
 
@@ -62,13 +63,13 @@ def to_result(chain_result: ChainResult, row_count: int, default: Mapping[str, A
     classes = model.loaded.classes
     if classes is None:
         return InferenceResult(model.name, list(values), list(values), chain_result)
-    width = len(classes)
+    width, threshold = len(classes), model.loaded.threshold
     names, scores = [], []
     for start in range(0, row_count * width, width):
         probabilities = values[start : start + width]
-        score = max(probabilities)
-        names.append(classes[probabilities.index(score)])
-        scores.append(score)
+        index = predicted_class(probabilities, threshold)
+        names.append(classes[index])
+        scores.append(probabilities[index])
     return InferenceResult(model.name, names, list(scores), chain_result)
 
 

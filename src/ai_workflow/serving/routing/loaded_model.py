@@ -21,7 +21,7 @@ from ai_workflow.registry.registry import Registry
 if TYPE_CHECKING:
     import numpy as np
 
-    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.features.spec import FeatureSpec, Threshold
 
 # Limit of output values of one batch, because they are validated on the event loop.
 MAX_VALUES = 2_000_000
@@ -49,6 +49,11 @@ class LoadedModel:
     classes: list[str] | None
     golden: GoldenRows
     _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The threshold of the predicted class; None for the most probable class."""
+        return self.golden.spec.get("threshold")
 
     @property
     def feature_count(self) -> int:
