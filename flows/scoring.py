@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ai_workflow.features import own_features
 from ai_workflow.orchestration import scoring_fallback, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_parameters import VersionName
@@ -41,7 +42,8 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         accept_empty=True,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
-    featured = await run.stage(feature_engineering.apply, clean, spec)
+    functions = own_features.references([function["path"] for function in spec.get("derived", [])])
+    featured = await run.stage(feature_engineering.apply, clean, spec, loads=functions)
     options = inference.InferenceOptions(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )

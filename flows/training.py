@@ -6,6 +6,7 @@ import asyncio
 
 from ai_workflow.datasets.notation.published import NO_TYPES
 from ai_workflow.evaluation import champion, quality_gate
+from ai_workflow.features import own_features
 from ai_workflow.orchestration import artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
@@ -21,6 +22,7 @@ async def training(run: PipelineRun) -> FlowResult:
     """Train, judge and publish a model."""
     s = run.settings
     family = await asyncio.to_thread(protocol.check, s.trainer.kind)
+    functions = await asyncio.to_thread(own_features.check, s.features.derive)
     source = s.reading(s.source)
     loaded = await run.stage(
         data_loader.load,
@@ -36,7 +38,8 @@ async def training(run: PipelineRun) -> FlowResult:
         rules,
         inputs=lambda: published_types.of_training(run.store, s.models, loaded, rules) if s.keep_types else NO_TYPES,
     )
-    featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)
+    roles = feature_engineering.ColumnRoles.of(s)
+    featured = await run.stage(feature_engineering.fit, clean, roles, s.features, loads=functions)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=family)
     models = Registry(run.store, s.models)

@@ -17,6 +17,8 @@ class TeamFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._before = set(sys.modules)
+        # Python compares only size and second of a file, and tests change files faster.
+        self._writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         search_path.use([folder])
 
     def write(self, name: str, text: str) -> Path:
@@ -29,6 +31,7 @@ class TeamFolder:
     def forget(self) -> None:
         """Remove the modules of this folder from the process."""
         search_path.use([])
+        sys.dont_write_bytecode = self._writes_bytecode
         for name in set(sys.modules) - self._before:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(self.folder)):
                 del sys.modules[name]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ai_workflow.config.settings import Settings
     from ai_workflow.datasets.partitions import Dataset
     from ai_workflow.errors import AiWorkflowError, StageError, TransientError
+    from ai_workflow.features.own_features import FeatureFunction
     from ai_workflow.orchestration.flow_definition import pipeline_flow
     from ai_workflow.orchestration.flow_result import FlowResult
     from ai_workflow.orchestration.pipeline_run import PipelineRun
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AiWorkflowError",
     "Dataset",
+    "FeatureFunction",
     "FlowResult",
     "PipelineRun",
     "Predict",
@@ -45,6 +47,7 @@ __all__ = [
 _LOCATIONS = {
     "AiWorkflowError": ("errors", "AiWorkflowError"),
     "Dataset": ("datasets.partitions", "Dataset"),
+    "FeatureFunction": ("features.own_features", "FeatureFunction"),
     "FlowResult": ("orchestration.flow_result", "FlowResult"),
     "PipelineRun": ("orchestration.pipeline_run", "PipelineRun"),
     "Predict": ("training.protocol", "Predict"),

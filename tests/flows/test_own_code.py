@@ -1,9 +1,12 @@
-"""A team's own trainer from its pipeline folder: trained, scored in a batch, and served with equal predictions."""
+"""A team's own code from its pipeline folder: trained, scored in a batch, and served with equal predictions."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +20,22 @@ from tests.serving.running_service import Running
 pytestmark = pytest.mark.slow
 PIPELINE = "pipelines/credit/pipeline.yaml"
 KIND = "credit.models:Trainer"
+FEATURES = """\
+import os, time
+import numpy as np
+import pandas as pd
+
+def age_decade(rows):
+    fault = os.environ.get("TEAM_FAULT", "")
+    if fault and os.path.exists(fault):
+        time.sleep(60)
+    print("noise on stdout")
+    return np.floor(rows.age / 10)
+
+def kind_and_month(rows):
+    return pd.DataFrame({"kind_month": rows.kind + rows.seen.dt.month.astype("Int64").astype("string")})
+"""
+DERIVE = ["features:age_decade", "credit.features:kind_and_month"]
 
 
 @pytest.fixture
@@ -44,10 +63,65 @@ def test_own_trainer_is_trained_scored_and_served(team: Workplace) -> None:
     assert scored.code == 0, scored.output
 
     with Running(team.folder / PIPELINE, team.var) as service:
-        rows = [dict(zip(sample_tables.HEADER[1:4], row[1:4], strict=True)) for row in sample_tables.rows(seed=1)]
-        answers = [service.predict(row)["predictions"][0] for row in rows]
-    [batch] = [pd.read_parquet(path) for path in team.files("predictions/*/*/*/part-*.parquet") if _is_batch(path)]
-    assert [answer["score"] for answer in answers] == batch["score"].tolist()
+        answers = [service.predict(row)["predictions"][0] for row in _rows()]
+    assert [answer["score"] for answer in answers] == _batch(team)["score"].tolist()
+
+
+def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_if_they_hang(team: Workplace) -> None:
+    (team.folder / "pipelines/credit/features.py").write_text(FEATURES)
+    team.configure(
+        PIPELINE,
+        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
+        features={"derive": DERIVE},
+        inference={"deadline_ms": 1000, "default_response": {"prediction": "0", "score": 0.5}},
+    )
+    for run in (team.train(PIPELINE), team.score(PIPELINE)):
+        assert run.code == 0, run.output
+    spec = json.loads(team.registry.read(team.registry.get("latest"), "features.json"))
+    assert [function["path"] for function in spec["derived"]] == DERIVE
+    assert [feature["name"] for feature in spec["features"] if feature.get("derived")] == ["age_decade", "kind_month"]
+    fault = team.folder / "fault"
+
+    with Running(team.folder / PIPELINE, team.var, TEAM_FAULT=str(fault)) as service:
+        answers = [service.predict(row)["predictions"][0] for row in _rows()]
+        together = service.predict(*_rows())["predictions"]
+        matrix = {"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+        refused = service.http.post("/v2/models/small_credit/infer", json={"inputs": [matrix]})
+        assert (refused.status_code, "Send the columns" in refused.text) == (400, True)
+        fault.touch()
+        began = time.monotonic()
+        late = service.predict(_rows()[0])
+        assert late["fallback"]
+        assert time.monotonic() - began < 30
+    scores = _batch(team)["score"].tolist()
+    assert [answer["score"] for answer in answers] == scores
+    assert [answer["score"] for answer in together] == scores
+
+
+def test_service_does_not_load_a_version_whose_function_has_changed(team: Workplace) -> None:
+    file = team.folder / "pipelines/credit/features.py"
+    file.write_text(FEATURES)
+    team.configure(
+        PIPELINE,
+        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
+        features={"derive": DERIVE},
+        inference={"default_response": {"prediction": "0", "score": 0.5}},
+    )
+    first = team.train(PIPELINE)
+    assert first.code == 0, first.output
+    file.write_text(f"# Reviewed.\n{FEATURES}")
+    assert set(team.train(PIPELINE).stages.values()) == {"CACHED"}
+    file.write_text(FEATURES.replace("age / 10", "age / 20"))
+    scored = team.score(PIPELINE)
+    assert scored.code == 1
+    assert "is not the code" in scored.output
+    with Running(team.folder / PIPELINE, team.var) as service:
+        answer = service.predict(_rows()[0])
+        assert answer["fallback"]
+        assert "is not the code" in "".join(service.log)
+    stages = team.train(PIPELINE).stages
+    assert [stages[name] for name in ("data_loader", "preprocessor")] == ["CACHED"] * 2
+    assert stages["feature_engineering"] == "SUCCESS"
 
 
 def test_comment_in_own_trainer_reruns_nothing_and_code_reruns_training(team: Workplace) -> None:
@@ -70,5 +144,12 @@ def test_failure_of_own_trainer_ends_the_run_before_the_first_stage(team: Workpl
     assert run.stages == {}
 
 
-def _is_batch(path: Path) -> bool:
-    return not path.parent.name.startswith("service-")
+def _rows() -> list[dict[str, Any]]:
+    return [dict(zip(sample_tables.HEADER[1:4], row[1:4], strict=True)) for row in sample_tables.rows(seed=1)]
+
+
+def _batch(team: Workplace) -> pd.DataFrame:
+    """Return the predictions of the scoring flow."""
+    paths = team.files("predictions/*/*/*/part-*.parquet")
+    [batch] = [pd.read_parquet(path) for path in paths if not path.parent.name.startswith("service-")]
+    return batch

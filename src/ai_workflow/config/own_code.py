@@ -27,6 +27,9 @@ def problems(settings: Settings, tree: Node) -> Iterator[Problem]:
 def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
     if settings.trainer.kind not in TRAINERS and (path := names.path("trainers", settings.trainer.kind)):
         yield ("trainer", "kind"), path
+    for number, text in enumerate(settings.features.derive):
+        if path := names.path("features", text):
+            yield ("features", "derive", number), path
 
 
 def _message(path: CodePath) -> str | None:

@@ -79,7 +79,7 @@ def _members(spec: FeatureSpec, feature: Feature, values: np.ndarray) -> Iterato
     elif kind == "category":
         for code, name in enumerate(feature["vocabulary"][:_MAX_VALUES]):
             yield f"{column} = {name}", values == code
-    elif len(quantiles := spec["statistics"][column].get("quantiles", [])) > 2:
+    elif len(quantiles := spec["statistics"].get(column, {}).get("quantiles", [])) > 2:
         yield from _thirds(feature, quantiles, values)
 
 

@@ -101,7 +101,7 @@ def known(spec: FeatureSpec) -> dict[str, frozenset[str]]:
     for name, values in known_values.items():
         values |= {value for value, _ in spec.get("statistics", {}).get(name, {}).get("counts", ())}
     for feature in spec["features"]:
-        if feature["kind"] == "category":
+        if feature["kind"] == "category" and not feature.get("derived"):
             known_values[feature["column"]] |= set(feature["vocabulary"])
     return {name: frozenset(values) for name, values in known_values.items()}
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ai_workflow.features import precision
+from ai_workflow.datasets import parquet
+from ai_workflow.features import precision, transform
+from ai_workflow.features.own_features import OwnFeatures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,14 +29,27 @@ def build(rows: pa.Table, spec: FeatureSpec) -> dict[str, pa.Array]:
     import pyarrow as pa
 
     columns = {}
+    derived = _derived(rows, spec)
     # A number beyond float32 becomes an infinity.
     with np.errstate(over="ignore"):
         for feature in spec["features"]:
+            if feature["name"] in derived:
+                values = transform.of_values(derived[feature["name"]], feature)
+                columns[feature["name"]] = pa.array(values.astype(np.float32), from_pandas=True)
+                continue
             values = _MAKERS[feature["kind"]](rows[feature["column"]], feature)
             if shift := precision.of_feature(feature):
                 values = precision.apply(values, shift)
             columns[feature["name"]] = pa.array(values.astype(np.float32), from_pandas=True)
     return columns
+
+
+def _derived(rows: pa.Table, spec: FeatureSpec) -> dict[str, np.ndarray]:
+    """Return the results of the feature functions of a spec by name."""
+    if not spec.get("derived"):
+        return {}
+    frame = parquet.to_frame(rows.select(transform.input_columns(spec)))
+    return OwnFeatures(spec).of_rows(frame)
 
 
 def with_few_values(spec: FeatureSpec) -> list[str]:

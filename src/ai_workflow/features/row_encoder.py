@@ -17,7 +17,7 @@ from typing import Any
 
 from ai_workflow.config.settings import Column
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.features import precision, transform
+from ai_workflow.features import precision, worker_rows
 from ai_workflow.features.cell_reader import CellReader
 from ai_workflow.features.row_values import UnsupportedValueError, limits, reader
 from ai_workflow.features.spec import Feature, FeatureSpec
@@ -47,11 +47,12 @@ class Encoder:
         self.spec, self.fingerprint = spec, fingerprint
         self.reader = CellReader(spec)
         self.columns: dict[str, Column] = self.reader.columns
-        self.width = len(spec["features"])
+        self.width = worker_rows.width(spec)
+        self._is_derived = worker_rows.is_used(spec)
         self._categories = {
             feature["column"]: (position, float(len(feature["vocabulary"])))
             for position, feature in enumerate(spec["features"])
-            if feature["kind"] == "category"
+            if feature["kind"] == "category" and not feature.get("derived")
         }
         self._pack = struct.Struct(f"<{self.width}f").pack
         # The plain numbers of a row are read and checked together, the other columns one by one.
@@ -66,7 +67,9 @@ class Encoder:
         self._missing_numbers = self.reader.cells.numbers
         self._others = [(name, reader(name, self.reader)) for name in self.columns if name not in set(plain)]
         position = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
-        self._makers = [(position[feature["column"]], _maker(feature)) for feature in spec["features"]]
+        self._makers = [
+            (position[feature["column"]], _maker(feature)) for feature in spec["features"] if not feature.get("derived")
+        ]
         self._is_plain = [position for position, _ in self._makers] == list(range(len(plain))) and all(
             feature["kind"] == "number" and "center" not in feature for feature in spec["features"]
         )
@@ -91,11 +94,13 @@ class Encoder:
         return counts
 
     def encode_fast(self, rows: Sequence[Row]) -> bytes | None:
-        """Return float32 (rows, features), or None if a value needs `encode_checked`.
+        """Return float32 (rows, width), or None if a value or the version needs `encode_checked`.
 
         Raises:
             InvalidRowsError: a column is missing.
         """
+        if self._is_derived:
+            return None
         try:
             return b"".join([self._row(row) for row in rows]) if len(rows) != 1 else self._row(rows[0])
         except (UnsupportedValueError, OverflowError, struct.error):
@@ -104,7 +109,7 @@ class Encoder:
             raise self._missing(rows) from error
 
     def encode_checked(self, rows: Sequence[Row]) -> bytes:
-        """Return float32 (rows, features).
+        """Return float32 (rows, width): the features, with those that the worker derives as `worker_rows` has them.
 
         Raises:
             InvalidRowsError: a column is missing, or values do not fit the schema; the message names row and column.
@@ -119,7 +124,7 @@ class Encoder:
         if not problems:
             frame, problems = self.reader.read(rows)
             if not problems:
-                return transform.transform(frame, self.spec).tobytes()
+                return worker_rows.to_worker(frame, self.spec).tobytes()
         more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise InvalidRowsError("; ".join(problems[:_SHOWN]) + more)
 

@@ -11,7 +11,7 @@ IN_CACHE_KEY = False
 
 
 class Feature(TypedDict):
-    """One column of the feature matrix; `vocabulary` of a category, `part` of a date.
+    """One column of the feature matrix; `vocabulary` of a category, `part` of a date, `derived` by a function.
 
     A number or date with `center` and `scale` is `(value - center) / scale`, computed in float64.
     """
@@ -23,6 +23,15 @@ class Feature(TypedDict):
     part: NotRequired[str]
     center: NotRequired[float]
     scale: NotRequired[float]
+    derived: NotRequired[bool]
+
+
+class OwnFunction(TypedDict):
+    """A feature function: its dotted path or entry point, the digest of its code, and the columns that it returns."""
+
+    path: str
+    code: str
+    columns: list[str]
 
 
 class Threshold(TypedDict):
@@ -55,5 +64,6 @@ class FeatureSpec(TypedDict):
     classes: list[str] | None
     threshold: NotRequired[Threshold]
     features: list[Feature]
+    derived: NotRequired[list[OwnFunction]]
     statistics: dict[str, ColumnProfile]
     training_rows: int

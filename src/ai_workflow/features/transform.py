@@ -6,6 +6,8 @@
      "features":   [{"name", "column", "kind", ...}],   in the order of the matrix
      "statistics": {column: profile of the training rows}}   the reference for drift
 
+`derived`, if there are feature functions, has their paths, the digests of their code and the names of their features.
+
 Kinds: `number`, `boolean`, `category` (index in `vocabulary`; rare or unseen values share the index after it; missing
 is NaN), `date` (one `part` of a timestamp) and `missing` (1 if the column has no value). A number or the days of a date
 may have `center` and `scale`, see `precision`; `target_center` of a spec is that of a regression target. Training,
@@ -105,7 +107,7 @@ def names(spec: FeatureSpec) -> list[str]:
 
 def input_columns(spec: FeatureSpec) -> list[str]:
     """Return the input columns of the features."""
-    return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
+    return list(dict.fromkeys(feature["column"] for feature in spec["features"] if not feature.get("derived")))
 
 
 def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
@@ -151,14 +153,38 @@ def transform(frame: pd.DataFrame, spec: FeatureSpec) -> np.ndarray:
     """
     import numpy as np
 
+    derived = _derived(frame, spec)
     matrix = np.empty((len(frame), len(spec["features"])), dtype=np.float32)
     # A number beyond float32 becomes an infinity.
     with np.errstate(over="ignore"):
         for index, feature in enumerate(spec["features"]):
+            if feature["name"] in derived:
+                matrix[:, index] = of_values(derived[feature["name"]], feature)
+                continue
             values = _MAKERS[feature["kind"]](frame[feature["column"]], feature)
             shift = precision.of_feature(feature)
             matrix[:, index] = precision.apply(values, shift) if shift else values
     return matrix
+
+
+def of_values(values: np.ndarray, feature: Feature) -> np.ndarray:
+    """Return the float64 of a derived feature: its numbers, or the index of its texts in the vocabulary."""
+    import numpy as np
+
+    if feature["kind"] != "category":
+        return values
+    index = {value: float(position) for position, value in enumerate(feature["vocabulary"])}
+    unseen = float(len(index))
+    return np.array([np.nan if value is None else index.get(value, unseen) for value in values], dtype=np.float64)
+
+
+def _derived(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, np.ndarray]:
+    """Return the results of the feature functions of a spec by name."""
+    if not spec.get("derived"):
+        return {}
+    from ai_workflow.features.own_features import OwnFeatures
+
+    return OwnFeatures(spec).of_rows(frame)
 
 
 def _number(values: pd.Series, feature: Feature) -> np.ndarray:

@@ -62,7 +62,9 @@ class ModelWorker(asyncio.Protocol):
         self._process: subprocess.Popen[bytes]
         self._output: WorkerOutput
 
-    async def start(self, kind: str, model: int, features: int, timeout: float, stall: float = math.inf) -> None:
+    async def start(
+        self, kind: str, model: int, features: int, timeout: float, stall: float = math.inf, spec: int | None = None
+    ) -> None:
         """Start the process and wait until its model is loaded.
 
         Args:
@@ -71,6 +73,7 @@ class ModelWorker(asyncio.Protocol):
             features: number of values in each row.
             timeout: seconds without progress (model.timeout); ten times as long in total.
             stall: seconds without CPU use, if shorter.
+            spec: an open file with the feature spec of a version with feature functions.
 
         Raises:
             ModelExitedError: it crashed on the model, or took too long.
@@ -79,6 +82,8 @@ class ModelWorker(asyncio.Protocol):
         parent_end, child_end = socket.socketpair()
         with child_end:
             arguments = [str(os.getpid()), str(child_end.fileno()), str(model), kind, str(features)]
+            arguments += [] if spec is None else [str(spec)]
+            files = [child_end.fileno(), model] + ([] if spec is None else [spec])
             environment = {**search_path.environment(), **dict.fromkeys(_THREADS, "1")}
             self._output = WorkerOutput(self._name)
             try:
@@ -86,7 +91,7 @@ class ModelWorker(asyncio.Protocol):
                 with process_limit.limit_errors_wrapped():
                     self._process = subprocess.Popen(
                         [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
-                        stderr=self._output.end, pass_fds=[child_end.fileno(), model], env=environment,
+                        stderr=self._output.end, pass_fds=files, env=environment,
                     )  # fmt: skip
             finally:
                 self._output.close_end()

@@ -46,6 +46,12 @@ def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
     return python_runtime.load(kind, model, features)
 
 
+def _load_with_functions(kind: str, model: int, spec: int) -> tuple[Predict, int]:
+    from ai_workflow.inference import derived_model
+
+    return derived_model.load(kind, model, spec, load)
+
+
 def exit_with_parent(parent: int) -> None:
     """Request SIGKILL when the parent ends, because a process that hangs in C does not notice it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -86,15 +92,18 @@ def main(arguments: list[str]) -> None:
     """Load the model, send READY, and serve.
 
     Args:
-        arguments: PARENT_PID, SOCKET and MODEL (open file descriptors), KIND, FEATURES.
+        arguments: PARENT_PID, SOCKET and MODEL (open file descriptors), KIND, FEATURES, and SPEC (an open file
+            descriptor) for a version with feature functions.
     """
-    pid, handle, model, kind, features = arguments
+    pid, handle, model, kind, features, *spec = arguments
     exit_with_parent(int(pid))
     # Ctrl-C goes to the whole process group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(handle))
     try:
-        predict, outputs = load(kind, int(model), int(features))
+        predict, outputs = (
+            _load_with_functions(kind, int(model), int(spec[0])) if spec else load(kind, int(model), int(features))
+        )
     except Exception as error:  # one line; the parent adds the name of the version
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     parent.sendall(HEAD.pack(READY, outputs))

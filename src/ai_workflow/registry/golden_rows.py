@@ -15,9 +15,11 @@ from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from ai_workflow.features.spec import FeatureSpec
 
+Encode = Callable[["pd.DataFrame", "FeatureSpec"], "np.ndarray"]
 _ROWS = 8
 # Processors may differ in the rounding of the last digits.
 _TOLERANCE = 1e-5
@@ -62,8 +64,13 @@ class GoldenRows:
         return [int(row) for row in np.flatnonzero(~is_equal)]
 
 
-def read(registry: Registry, version: Version) -> GoldenRows:
+def read(registry: Registry, version: Version, encode: Encode = transform.transform) -> GoldenRows:
     """Return the golden rows of a version.
+
+    Args:
+        registry: the registry.
+        version: the version.
+        encode: returns float32 (n, features) of clean rows, as the process of the model takes them.
 
     Raises:
         StoreError: its files are missing or damaged.
@@ -80,7 +87,7 @@ def read(registry: Registry, version: Version) -> GoldenRows:
         if spec["schema"][name]["type"] == "datetime":
             # Clean timestamps are in ISO 8601, whatever the `format` of the source.
             rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True)
-    x = transform.transform(transform.coerce_columns(rows, spec), spec)
+    x = encode(transform.coerce_columns(rows, spec), spec)
     return GoldenRows(spec, x, np.array(golden["answers"], dtype=float).reshape(len(x), -1))
 
 

@@ -21,7 +21,14 @@ from ai_workflow.datasets.partitions import (
     PartitionRecord,
 )
 from ai_workflow.errors import StageError
-from ai_workflow.features import feature_columns, split_rule, training_statistics, transform
+from ai_workflow.features import (
+    feature_columns,
+    function_fit,
+    own_features,
+    split_rule,
+    training_statistics,
+    transform,
+)
 from ai_workflow.runtime import memory_pressure, partition_threads
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.file_ref import FileRecord
@@ -127,6 +134,8 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
         spec["training_columns"] = only_training
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
+    if options.derive:
+        spec = function_fit.add(store, dataset, spec, options.derive, options.max_categories, options.min_count)
     doubts = class_names.warnings(roles.target, classes) if classes and not roles.is_target_declared else []
     used = {feature["column"] for feature in features}
     integers = [name for name in dataset.info.get("cells", {}).get("inferred", ()) if name in used]
@@ -144,7 +153,12 @@ def _training_columns(rule: SplitRule, roles: ColumnRoles) -> list[str]:
 
 @stage("feature_engineering")
 def apply(store: Store, clean: CleanData, spec: FeatureSpec) -> FeatureData:
-    """Transform clean rows by a spec that was fitted earlier."""
+    """Transform clean rows by a spec that was fitted earlier.
+
+    Raises:
+        BrokenVersionError: a feature function is missing, or has other code than in the training.
+    """
+    own_features.OwnFeatures(spec)
     return _transform_all(store, Dataset.load(store, clean), spec, [])
 
 
@@ -173,7 +187,8 @@ def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: 
 
 
 def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprint: str) -> Partition:
-    key = fingerprint.of("features", fingerprint.code_version(__name__), part.sha256, spec_fingerprint)
+    own = own_features.references([function["path"] for function in spec.get("derived", [])])
+    key = fingerprint.of("features", fingerprint.code_version(__name__, *own), part.sha256, spec_fingerprint)
 
     def compute(stem: str) -> PartitionRecord:
         def write(rows: int) -> Partition:

@@ -10,6 +10,7 @@ from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel
 from ai_workflow.datasets import fingerprint
 from ai_workflow.evaluation import model_card
+from ai_workflow.features import transform
 from ai_workflow.registry import publication
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.stage_names import stage
@@ -124,5 +125,5 @@ def _model_facts(spec: FeatureSpec, trained: TrainedModel, report: EvaluationRep
 
 def _schema(spec: FeatureSpec) -> str:
     """Return the fingerprint of inputs and outputs of a model; a change of it raises the major version."""
-    inputs = {feature["column"]: spec["schema"][feature["column"]]["type"] for feature in spec["features"]}
+    inputs = {name: spec["schema"][name]["type"] for name in transform.input_columns(spec)}
     return fingerprint.of(inputs, spec["task"], spec["target"], spec["classes"])

@@ -70,6 +70,16 @@ class FeatureOptions(ConfigModel):
     min_count: int = Field(
         default=1, ge=1, description="minimum number of rows of a category; rarer values count as unseen"
     )
+    derive: tuple[str, ...] = Field(default=(), description="feature functions of own code, as module:function")
+
+    @field_validator("derive")
+    @classmethod
+    def _check_derive(cls, derive: tuple[str, ...]) -> tuple[str, ...]:
+        if problems := [problem for text in derive if (problem := names.problem("features", text, ()))]:
+            raise ValueError("; ".join(problems))
+        if twice := sorted({text for text in derive if derive.count(text) > 1}):
+            raise ValueError(f"has {', '.join(twice)} twice")
+        return derive
 
 
 Metric = Literal[

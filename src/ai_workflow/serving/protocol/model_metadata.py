@@ -51,8 +51,10 @@ def metadata(pipeline: str, chain: FallbackChain, model: ServedModel | None) -> 
     if loaded.classes:
         body["outputs"].append(_tensor("probabilities", "FP64", [-1, len(loaded.classes)]))
     names = [feature["name"] for feature in loaded.encoder.spec["features"]]
-    matrix = {"datatype": "FP32", "shape": [-1, loaded.feature_count], "names": names}
-    body["parameters"] = {"version": model.name, "classes": loaded.classes, MATRIX: matrix}
+    body["parameters"] = {"version": model.name, "classes": loaded.classes}
+    # Feature functions take columns, so a matrix of features cannot be sent to their version.
+    if loaded.spec_fd is None:
+        body["parameters"][MATRIX] = {"datatype": "FP32", "shape": [-1, loaded.feature_count], "names": names}
     return body
 
 

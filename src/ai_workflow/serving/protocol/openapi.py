@@ -43,7 +43,11 @@ class _ExampleValues:
         if loaded is None:
             return cls({}, ())
         features = loaded.encoder.spec["features"]
-        categories = [feature for feature in features if feature["kind"] == "category" and feature["vocabulary"]]
+        categories = [
+            feature
+            for feature in features
+            if feature["kind"] == "category" and feature["vocabulary"] and not feature.get("derived")
+        ]
         values = {feature["column"]: feature["vocabulary"][0] for feature in categories}
         return cls(values, loaded.classes or ())
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ai_workflow import json_text
 from ai_workflow.datasets import fingerprint
-from ai_workflow.features import cell_reader
+from ai_workflow.features import cell_reader, worker_rows
 from ai_workflow.features.row_encoder import Encoder
 from ai_workflow.inference.model_file import sealed
 from ai_workflow.inference.worker import FEW_VALUES
@@ -40,6 +41,7 @@ class LoadedModel:
         encoder: encodes rows as features of the model.
         classes: its classes; None for a regression.
         golden: rows with their expected outputs.
+        spec_fd: an open file with the feature spec, for the worker of a version with feature functions.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LoadedModel:
     encoder: Encoder
     classes: list[str] | None
     golden: GoldenRows
+    spec_fd: int | None = None
     _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -57,7 +60,7 @@ class LoadedModel:
 
     @property
     def feature_count(self) -> int:
-        """Number of features of a row."""
+        """Number of float32 that the process of the model gets for a row."""
         return self.encoder.width
 
     @property
@@ -124,10 +127,14 @@ def load(registry: Registry, name: str) -> LoadedModel:
     """
     with contextlib.ExitStack() as resources:
         version = resources.enter_context(registry.leased(name, "service"))
-        golden = golden_rows.read(registry, version)
+        golden = golden_rows.read(registry, version, worker_rows.to_worker)
         spec = golden.spec
         model_fd = sealed(version.name, registry.read(version, version.manifest["model_file"]))
         resources.callback(os.close, model_fd)
+        spec_fd = None
+        if worker_rows.is_used(spec):
+            spec_fd = sealed(f"{version.name} features", json_text.line(spec).encode())
+            resources.callback(os.close, spec_fd)
         return LoadedModel(
             name=version.name,
             kind=version.manifest["kind"],
@@ -135,6 +142,7 @@ def load(registry: Registry, name: str) -> LoadedModel:
             encoder=Encoder(spec, _encoding_id(spec)),
             classes=spec["classes"],
             golden=golden,
+            spec_fd=spec_fd,
             _resources=resources.pop_all(),
         )
 
@@ -142,5 +150,10 @@ def load(registry: Registry, name: str) -> LoadedModel:
 def _encoding_id(spec: FeatureSpec) -> str:
     """Return a fingerprint that versions share if they encode the same rows as the same features."""
     return fingerprint.of(
-        spec["features"], spec["schema"], spec["classes"], spec.get("cells") or {}, cell_reader.known(spec)
+        spec["features"],
+        spec["schema"],
+        spec["classes"],
+        spec.get("cells") or {},
+        cell_reader.known(spec),
+        spec.get("derived") or [],
     )

@@ -188,7 +188,9 @@ class ServedModel:
         worker = ModelWorker(self.name, on_reply, on_exit)
         loaded = self.loaded
         try:
-            await worker.start(loaded.kind, loaded.model_fd, loaded.feature_count, self._load_timeout, stall_seconds)
+            await worker.start(
+                loaded.kind, loaded.model_fd, loaded.feature_count, self._load_timeout, stall_seconds, loaded.spec_fd
+            )
         finally:
             self.start_cost = worker.cpu_seconds
         if worker.outputs != loaded.output_count:

@@ -1,0 +1,154 @@
+"""Fit of feature functions: checks on a sample, kinds of the features, vocabularies of the training rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow.datasets import partitions, split
+from ai_workflow.datasets.partitions import SOURCE, Dataset
+from ai_workflow.errors import StageError
+from ai_workflow.features import own_features, transform
+from ai_workflow.features.function_inputs import FunctionInputs
+from ai_workflow.features.own_features import KEY, OwnFeatures
+from ai_workflow.storage.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ai_workflow.features.spec import Feature, FeatureSpec, OwnFunction
+
+Values = dict[str, "np.ndarray"]
+_SAMPLE_ROWS, _SINGLE_ROWS, _ROWS_AT_ONCE = 200, 20, 10_000
+
+
+def add(
+    store: Store, dataset: Dataset, spec: FeatureSpec, paths: Sequence[str], max_categories: int, min_count: int
+) -> FeatureSpec:
+    """Return a spec with the features of functions after its own.
+
+    Args:
+        store: has the rows.
+        dataset: clean rows.
+        spec: the spec without functions.
+        paths: dotted paths or entry points of the functions.
+        max_categories: the number of most frequent texts with an index of their own.
+        min_count: rarer texts share the index of unseen texts.
+
+    Raises:
+        StageError: a function fails on a sample of the rows, its result for a row depends on other rows, or a feature
+            has the name of another feature or column.
+    """
+    inputs = FunctionInputs(spec)
+    sample = _sample(store, dataset, inputs)
+    derived: list[OwnFunction] = []
+    features: list[Feature] = []
+    for path in paths:
+        kinds = _check(path, inputs, sample)
+        _check_names(path, kinds, {*dataset.info["schema"], *(each["name"] for each in [*spec["features"], *features])})
+        derived.append({"path": path, "code": own_features.code_of(path), "columns": list(kinds)})
+        features += [_feature(name, is_number=is_number) for name, is_number in kinds.items()]
+    added: FeatureSpec = {**spec, "features": [*spec["features"], *features], "derived": derived}
+    for name, counts in _counts(store, dataset, added).items():
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        feature = next(each for each in features if each["name"] == name)
+        feature["vocabulary"] = [text for text, count in ordered[:max_categories] if count >= min_count]
+    return added
+
+
+def _feature(name: str, *, is_number: bool) -> Feature:
+    if is_number:
+        return {"name": name, "column": name, "kind": "number", "derived": True}
+    return {"name": name, "column": name, "kind": "category", "vocabulary": [], "derived": True}
+
+
+def _sample(store: Store, dataset: Dataset, inputs: FunctionInputs) -> np.ndarray:
+    """Return the first rows of the first partition."""
+    _, frame = next(partitions.frames(store, dataset, inputs.names, _SAMPLE_ROWS))
+    return inputs.encode(frame)
+
+
+def _check(path: str, inputs: FunctionInputs, sample: np.ndarray) -> dict[str, bool]:
+    """Return the names of the features of a function, and whether each is a number.
+
+    Raises:
+        StageError: it changes its rows, or the result for a row is not the same in each call.
+    """
+    function, rows = own_features.load(path), inputs.decode(sample)
+    columns = own_features.call(path, function, rows)
+    if not rows.equals(inputs.decode(sample)):
+        raise StageError(f"{KEY} {path}: it changes the rows that it gets", "Begin with rows = rows.copy()")
+    kinds = {name: own_features.is_number(path, column) for name, column in columns.items()}
+    whole = _values(path, columns, kinds)
+
+    def compare(part: slice, why: str) -> None:
+        found = _values(path, own_features.call(path, function, inputs.decode(sample[part])), kinds)
+        _compare(path, {name: values[part] for name, values in whole.items()}, found, why)
+
+    compare(slice(None), "in a second call with the same rows")
+    compare(slice(None, None, -1), "if the rows are in another order")
+    for row in range(0, len(sample), max(1, len(sample) // _SINGLE_ROWS)):
+        compare(slice(row, row + 1), "without the other rows")
+    empty = inputs.without_values(sample[0])
+    try:
+        _values(path, own_features.call(path, function, inputs.decode(empty)), kinds)
+    except StageError as error:
+        remedy = "A request may have null in each nullable column: return a missing value for it"
+        raise StageError(f"{error.problem}, for a row without values", remedy) from error
+    return kinds
+
+
+def _values(path: str, columns: dict[str, pd.Series], kinds: dict[str, bool]) -> Values:
+    if list(columns) != list(kinds):
+        raise StageError(
+            f"{KEY} {path}: it returns {', '.join(columns)} for some rows, and {', '.join(kinds)} for others",
+            "Return the same columns for all rows",
+        )
+    read: dict[bool, Callable[[str, Any], np.ndarray]] = {True: own_features.numbers, False: own_features.texts}
+    return {name: read[kinds[name]](path, column) for name, column in columns.items()}
+
+
+def _compare(path: str, expected: Values, found: Values, why: str) -> None:
+    for name, values in expected.items():
+        for before, after in zip(_as_features(values), _as_features(found[name]), strict=True):
+            if before != after and not (before != before and after != after):  # noqa: PLR0124 - NaN
+                raise StageError(
+                    f"{KEY} {path}: {name} of a row is {before} among other rows, and {after} {why}",
+                    "The result for a row must depend on this row only, because the service gets single rows",
+                )
+
+
+def _as_features(values: np.ndarray) -> list[Any]:
+    """Return texts, or numbers in the precision of the feature matrix."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        numbers: list[Any] = (values if values.dtype == object else values.astype(np.float32)).tolist()
+    return numbers
+
+
+def _check_names(path: str, names: dict[str, bool], used: set[str]) -> None:
+    if taken := sorted(used & set(names)):
+        raise StageError(
+            f"{KEY} {path}: the feature {taken[0]} has the name of a column or of another feature",
+            "Give the function, or the column of its result, another name",
+        )
+
+
+def _counts(store: Store, dataset: Dataset, spec: FeatureSpec) -> dict[str, Counter[str]]:
+    """Return the texts of each derived category in the training rows, with their numbers."""
+    derived = [feature for feature in spec["features"] if feature.get("derived")]
+    counts: dict[str, Counter[str]] = {each["name"]: Counter() for each in derived if each["kind"] == "category"}
+    if not counts:
+        return {}
+    functions, rule = OwnFeatures(spec), spec["split"]
+    # A partition of one file has no `__source`, which is then not read.
+    names = [*split.input_columns(rule), *transform.input_columns(spec), *([SOURCE] if "files" in rule else [])]
+    for part, frame in partitions.frames(store, dataset, list(dict.fromkeys(names)), _ROWS_AT_ONCE):
+        is_training = ~split.is_holdout(frame, rule, part.source)
+        values = functions.of_rows(frame)
+        for name, counter in counts.items():
+            counter.update(text for text in values[name][is_training] if text is not None)
+    return counts
