@@ -12,7 +12,7 @@ from ai_workflow.datasets import partitions
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import progress
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
-from ai_workflow.stages.trainer import PartitionRows
+from ai_workflow.stages.training_rows import PartitionRows
 from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
