@@ -124,6 +124,6 @@ def test_parameter_that_depends_on_the_level_is_a_warning(store: Store, caplog: 
 
 @pytest.mark.slow
 def test_network_learns_a_target_far_from_zero(store: Store) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
     made, _ = _published(store, kind="torch_mlp", steps=600)
     assert made.evaluated["mae"] < 60

@@ -65,9 +65,14 @@ def test_balanced_class_weights_match_scikit_learn(store: Store) -> None:
     assert weights == pytest.approx(compute_sample_weight("balanced", y))
 
 
+def skip_without_torch(options: dict[str, Any]) -> None:
+    if options.get("kind") == "torch_mlp":
+        pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
+
+
 @pytest.mark.parametrize("options", [LIGHTGBM, TORCH], ids=["lightgbm", "torch_mlp"])
 def test_equal_weights_give_the_model_without_weights(store: Store, options: dict[str, Any]) -> None:
-    pytest.importorskip("torch") if "kind" in options else None
+    skip_without_torch(options)
     plain, featured = fitted(store, options)
     weighted = Pipeline(store, settings(trainer={**options, "class_weights": {"yes": 2, "no": 2}}), alone=True)
     first, second = plain.train(featured), weighted.train(featured)
@@ -76,7 +81,7 @@ def test_equal_weights_give_the_model_without_weights(store: Store, options: dic
 
 @pytest.mark.parametrize("options", [LIGHTGBM, TORCH], ids=["lightgbm", "torch_mlp"])
 def test_weight_of_a_class_raises_its_probability(store: Store, options: dict[str, Any]) -> None:
-    pytest.importorskip("torch") if "kind" in options else None
+    skip_without_torch(options)
     shares = []
     for class_weights in ({"yes": 0.1}, {"yes": 10}):
         run, featured = fitted(store, {**options, "steps": 60, "class_weights": class_weights})
@@ -93,7 +98,7 @@ def test_weight_of_a_class_raises_its_probability(store: Store, options: dict[st
 def test_weighted_training_with_early_stopping_is_repeatable(
     store: Store, tmp_path: Any, options: dict[str, Any]
 ) -> None:
-    pytest.importorskip("torch") if "kind" in options else None
+    skip_without_torch(options)
     changed = {**options, "early_stopping": 3, "weight": "importance", "class_weights": "balanced"}
     models = []
     for place in (store, Store(tmp_path / "other")):
@@ -138,7 +143,7 @@ def test_family_without_weights_refuses_them(store: Store, monkeypatch: pytest.M
 def test_weighted_training_resumed_after_every_step_gives_identical_model(
     store: Store, options: dict[str, Any]
 ) -> None:
-    pytest.importorskip("torch") if "kind" in options else None
+    skip_without_torch(options)
     run, featured = fitted(store, {**options, "weight": "importance", "class_weights": {"yes": 3}})
     chosen = run.settings.trainer
     spec = trainer.read_spec(store, featured)
