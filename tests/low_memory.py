@@ -65,8 +65,8 @@ class Place:
         (self._folder / "made.json").write_text(json.dumps(made))
 
     def loading(self) -> Result:
-        """Load one CSV file with a copy of its rows."""
-        source = CsvSource(kind="csv", path=str(self._folder / "rows.csv"), keep_copy=True)
+        """Load one CSV file by the sequential reader, which a small file too needs because of the comments."""
+        source = CsvSource(kind="csv", path=str(self._folder / "rows.csv"), keep_copy=True, comment="#")
         return data_loader.load(self._run.store, source, data_loader.inspect(source))
 
     def cleaning(self) -> Result:

@@ -21,20 +21,36 @@ pytestmark = pytest.mark.slow
 PIPELINE = "pipelines/credit/pipeline.yaml"
 KIND = "credit.models:Trainer"
 FEATURES = """\
-import os, time
+import os, pathlib, signal, time
 import numpy as np
 import pandas as pd
 
-def age_decade(rows):
-    fault = os.environ.get("TEAM_FAULT", "")
-    if fault and os.path.exists(fault):
+kept = []
+
+def misbehave(fault):
+    if fault == "hang":
         time.sleep(60)
+    if fault == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if fault == "leak":
+        kept.append(np.ones(4_000_000))
+    if fault == "exhausted memory":
+        raise MemoryError
+    if fault == "nonsense":
+        return "nonsense"
+
+def age_decade(rows):
+    fault = pathlib.Path(os.environ.get("TEAM_FAULT", "") or "none")
+    if fault.exists() and (text := misbehave(fault.read_text())):
+        return text
     print("noise on stdout")
     return np.floor(rows.age / 10)
 
 def kind_and_month(rows):
     return pd.DataFrame({"kind_month": rows.kind + rows.seen.dt.month.astype("Int64").astype("string")})
 """
+# Any free port.
+SERVICE = {"port": 0}
 DERIVE = ["features:age_decade", "credit.features:kind_and_month"]
 
 
@@ -51,6 +67,7 @@ def team(prefect_server: Server, tmp_path: Path) -> Workplace:
         source={"kind": "csv", "path": str(place.folder / "rows-1.csv")},
         trainer={"kind": KIND, "steps": 60},
         evaluate={},
+        service=SERVICE,
     )
     return place
 
@@ -67,12 +84,13 @@ def test_own_trainer_is_trained_scored_and_served(team: Workplace) -> None:
     assert [answer["score"] for answer in answers] == _batch(team)["score"].tolist()
 
 
-def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_if_they_hang(team: Workplace) -> None:
+def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_if_they_fail(team: Workplace) -> None:
     (team.folder / "pipelines/credit/features.py").write_text(FEATURES)
     team.configure(
         PIPELINE,
         source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
         features={"derive": DERIVE},
+        service=SERVICE,
         inference={"deadline_ms": 1000, "default_response": {"prediction": "0", "score": 0.5}},
     )
     for run in (team.train(PIPELINE), team.score(PIPELINE)):
@@ -88,11 +106,14 @@ def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_
         matrix = {"name": "features", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
         refused = service.http.post("/v2/models/small_credit/infer", json={"inputs": [matrix]})
         assert (refused.status_code, "Send the columns" in refused.text) == (400, True)
-        fault.touch()
-        began = time.monotonic()
-        late = service.predict(_rows()[0])
-        assert late["fallback"]
-        assert time.monotonic() - began < 30
+        for kind in ("leak", "nonsense", "exhausted memory", "crash", "hang"):
+            fault.write_text(kind)
+            for _ in range(5):
+                began = time.monotonic()
+                assert service.predict(_rows()[0])["fallback"] or kind == "leak"
+                assert time.monotonic() - began < 10
+        fault.unlink()
+        service.until(lambda: not service.predict(_rows()[0])["fallback"])
     scores = _batch(team)["score"].tolist()
     assert [answer["score"] for answer in answers] == scores
     assert [answer["score"] for answer in together] == scores
@@ -105,6 +126,7 @@ def test_service_does_not_load_a_version_whose_function_has_changed(team: Workpl
         PIPELINE,
         source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
         features={"derive": DERIVE},
+        service=SERVICE,
         inference={"default_response": {"prediction": "0", "score": 0.5}},
     )
     first = team.train(PIPELINE)
@@ -122,6 +144,28 @@ def test_service_does_not_load_a_version_whose_function_has_changed(team: Workpl
     stages = team.train(PIPELINE).stages
     assert [stages[name] for name in ("data_loader", "preprocessor")] == ["CACHED"] * 2
     assert stages["feature_engineering"] == "SUCCESS"
+
+
+def test_running_service_loads_a_new_version_with_a_changed_function(team: Workplace) -> None:
+    file = team.folder / "pipelines/credit/features.py"
+    file.write_text(FEATURES)
+    team.configure(
+        PIPELINE,
+        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
+        features={"derive": DERIVE},
+        service=SERVICE,
+        inference={"default_response": {"prediction": "0", "score": 0.5}},
+    )
+    assert team.train(PIPELINE).code == 0
+    with Running(team.folder / PIPELINE, team.var) as service:
+        assert service.predict(_rows()[0])["model_version"] == "model_v1.0"
+        file.write_text(FEATURES.replace("age / 10)", "age / 10) + 1"))
+        again = team.train(PIPELINE)
+        assert again.code == 0, again.output
+        service.until(lambda: service.predict(_rows()[0])["model_version"] == "model_v1.1")
+        answers = [service.predict(row)["predictions"][0]["score"] for row in _rows()]
+    assert team.score(PIPELINE).code == 0
+    assert answers == _batch(team)["score"].tolist()
 
 
 def test_comment_in_own_trainer_reruns_nothing_and_code_reruns_training(team: Workplace) -> None:
