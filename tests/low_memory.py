@@ -18,6 +18,7 @@ from typing import Any
 
 from ai_workflow.config.settings import CsvSource
 from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.sources.text_index import whole_files
 from ai_workflow.stages import data_loader, trainer
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
@@ -65,8 +66,9 @@ class Place:
         (self._folder / "made.json").write_text(json.dumps(made))
 
     def loading(self) -> Result:
-        """Load one CSV file by the sequential reader, which a small file too needs because of the comments."""
-        source = CsvSource(kind="csv", path=str(self._folder / "rows.csv"), keep_copy=True, comment="#")
+        """Load one CSV file by the sequential reader, a small one too."""
+        whole_files.MAX_FILE_BYTES = -1
+        source = CsvSource(kind="csv", path=str(self._folder / "rows.csv"), keep_copy=True)
         return data_loader.load(self._run.store, source, data_loader.inspect(source))
 
     def cleaning(self) -> Result:
