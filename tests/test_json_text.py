@@ -50,6 +50,7 @@ def test_finite_values_round_trip_through_json() -> None:
     assert json_text.line({"b": 1, "a": 2}, compact=True) == '{"a":2,"b":1}'
 
 
+@pytest.mark.integration
 @given(
     st.lists(
         st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1000, 1000).map(lambda x: round(x, 3)),

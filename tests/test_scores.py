@@ -158,6 +158,7 @@ def test_baseline_predicts_most_frequent_class_or_the_positive_one() -> None:
     assert list(found) == list(METRICS["classification"])
 
 
+@pytest.mark.integration
 def test_regression_baseline_is_best_constant_of_each_metric() -> None:
     values = np.sort(np.random.default_rng(3).lognormal(size=400))
     profile = {"median": float(np.median(values)), "mean": float(values.mean()), "quantiles": values.tolist()}

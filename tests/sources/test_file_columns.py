@@ -138,6 +138,7 @@ def test_dropping_every_column_is_rejected(store: Store, tmp_path: Path) -> None
     assert "every column is dropped" in refused(store, csv(write(tmp_path / "a.csv", "a\n1\n"), drop=("a",)))
 
 
+@pytest.mark.integration
 def test_grouped_small_files_may_have_different_columns_and_folders(store: Store, tmp_path: Path) -> None:
     for number in range(40):
         extra = (",b", f",{number}") if number % 2 else ("", "")

@@ -27,6 +27,8 @@ from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, parsed_files, refused, write
 from tests.stages.tables import Made, Pipeline, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 COUNT = file_groups.MIN_FILES + 3
 
 

@@ -21,6 +21,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Result, load, parted, settings
 
+pytestmark = pytest.mark.integration
+
 CELLS = ["7", "8.5", "", "1e3", "bad", "2024-02-03"]
 
 
