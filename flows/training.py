@@ -40,6 +40,8 @@ async def training(run: PipelineRun) -> FlowResult:
     )
     roles = feature_engineering.ColumnRoles.of(s)
     featured = await run.stage(feature_engineering.fit, clean, roles, s.features, loads=functions)
+    gate = quality_gate.QualityGate.of(s)
+    await asyncio.to_thread(lambda: gate.check(feature_engineering.read_spec(run.store, featured)["classes"]))
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=family)
     models = Registry(run.store, s.models)
@@ -50,7 +52,7 @@ async def training(run: PipelineRun) -> FlowResult:
         clean,
         featured,
         trained,
-        quality_gate.QualityGate.of(s),
+        gate,
         champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout),
         loads=protocol.modules_of(*kinds),
     )

@@ -20,7 +20,8 @@ def judged(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) ->
     place.configure("minimum.yaml", source=source, evaluate={"minimum": 0.9999, "metric": "auc"}, model={"path": "new"})
     place.configure("worse.yaml", source=source, trainer=worse, evaluate=gate)
     place.configure("tolerant.yaml", source=source, trainer=worse, evaluate=gate | {"tolerance": 5})
-    names = ("minimum", "worse", "tolerant")
+    place.configure("unknown.yaml", source=source, trainer=worse, evaluate={"positive_class": "maybe", "metric": "f1"})
+    names = ("minimum", "worse", "tolerant", "unknown")
     runs = place.call([{"flow": "training", "config": f"{name}.yaml"} for name in names])
     return place, dict(zip(names, runs, strict=True))
 
@@ -45,6 +46,15 @@ def test_model_worse_than_stable_beyond_tolerance_is_not_published(
     assert runs["tolerant"].code == 0, runs["tolerant"].output
     assert place.registry.versions() == ["model_v1.0", "model_v1.1"]
     assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.0"}
+
+
+def test_gate_that_does_not_fit_the_classes_ends_the_run_before_the_training(
+    judged: tuple[Workplace, dict[str, Run]],
+) -> None:
+    run = judged[1]["unknown"]
+    assert run.code == 1
+    assert "evaluate.positive_class 'maybe' is no class of the training rows" in run.output
+    assert set(run.stages) == {"data_loader", "preprocessor", "feature_engineering"}
 
 
 def _assert_refused(run: Run, place: Workplace, *says: str) -> str:

@@ -72,6 +72,20 @@ def team(prefect_server: Server, tmp_path: Path) -> Workplace:
     return place
 
 
+def derive(team: Workplace) -> Path:
+    """Add feature functions to the pipeline, and return their file."""
+    file = team.folder / "pipelines/credit/features.py"
+    file.write_text(FEATURES)
+    team.configure(
+        PIPELINE,
+        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
+        features={"derive": DERIVE},
+        service=SERVICE,
+        inference={"deadline_ms": 1000, "default_response": {"prediction": "0", "score": 0.5}},
+    )
+    return file
+
+
 def test_own_trainer_is_trained_scored_and_served(team: Workplace) -> None:
     trained = team.train(PIPELINE)
     assert trained.code == 0, trained.output
@@ -85,14 +99,7 @@ def test_own_trainer_is_trained_scored_and_served(team: Workplace) -> None:
 
 
 def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_if_they_fail(team: Workplace) -> None:
-    (team.folder / "pipelines/credit/features.py").write_text(FEATURES)
-    team.configure(
-        PIPELINE,
-        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
-        features={"derive": DERIVE},
-        service=SERVICE,
-        inference={"deadline_ms": 1000, "default_response": {"prediction": "0", "score": 0.5}},
-    )
+    derive(team)
     for run in (team.train(PIPELINE), team.score(PIPELINE)):
         assert run.code == 0, run.output
     spec = json.loads(team.registry.read(team.registry.get("latest"), "features.json"))
@@ -120,15 +127,7 @@ def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_
 
 
 def test_service_does_not_load_a_version_whose_function_has_changed(team: Workplace) -> None:
-    file = team.folder / "pipelines/credit/features.py"
-    file.write_text(FEATURES)
-    team.configure(
-        PIPELINE,
-        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
-        features={"derive": DERIVE},
-        service=SERVICE,
-        inference={"default_response": {"prediction": "0", "score": 0.5}},
-    )
+    file = derive(team)
     first = team.train(PIPELINE)
     assert first.code == 0, first.output
     file.write_text(f"# Reviewed.\n{FEATURES}")
@@ -147,15 +146,7 @@ def test_service_does_not_load_a_version_whose_function_has_changed(team: Workpl
 
 
 def test_running_service_loads_a_new_version_with_a_changed_function(team: Workplace) -> None:
-    file = team.folder / "pipelines/credit/features.py"
-    file.write_text(FEATURES)
-    team.configure(
-        PIPELINE,
-        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
-        features={"derive": DERIVE},
-        service=SERVICE,
-        inference={"default_response": {"prediction": "0", "score": 0.5}},
-    )
+    file = derive(team)
     assert team.train(PIPELINE).code == 0
     with Running(team.folder / PIPELINE, team.var) as service:
         assert service.predict(_rows()[0])["model_version"] == "model_v1.0"

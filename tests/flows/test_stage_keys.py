@@ -176,7 +176,6 @@ def test_training_batch_size_changes_cache_key_of_minibatch_models() -> None:
 
 
 def test_only_minibatch_model_families_have_batch_size() -> None:
-    pytest.importorskip("lightgbm")
     assert protocol.trainer("lightgbm").batch_size is None
     assert protocol.rows_per_step("lightgbm", 128) is None
     assert {kind for kind in protocol.FAMILIES if protocol.rows_per_step(kind, 128)} == {"torch_mlp"}

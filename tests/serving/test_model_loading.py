@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ai_workflow.inference import model_worker
-from ai_workflow.inference.model_worker import ModelExitedError, ModelWorker
+from ai_workflow.inference.model_worker import ModelExitedError, ModelSource, ModelWorker
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +34,7 @@ async def _start(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch, timeo
     worker = ModelWorker("model_v1.0", lambda _: None, lambda _: None)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        await worker.start("lightgbm", handle, 3, timeout)
+        await worker.start(ModelSource("lightgbm", handle, 3), timeout)
         return worker.outputs
     finally:
         worker.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,24 @@ def test_files_parsed_at_once_equal_those_read_in_sequence(
         patch.setattr(whole_files, "MAX_FILE_BYTES", -1)
         assert load(Store(tmp_path / "b"), source) == at_once
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_file_that_grows_after_inspection_is_an_error(store: Store, tmp_path: Path) -> None:
+    source = csv(small_files(tmp_path))
+    inputs = data_loader.inspect(source)
+    with (tmp_path / "f003.csv").open("a") as file:
+        file.write("9,9,no\n")
+    with pytest.raises(StageError, match=r"f003\.csv changed while it was read"):
+        data_loader.load(store, source, inputs)
+
+
+def test_short_reads_of_a_file_give_all_of_it() -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, 3))
+
+    assert whole_files._read(Slow(b"0123456789"), 11) == b"0123456789"
+    assert whole_files._read(Slow(b"0123456789"), 7) == b"0123456"
 
 
 def test_usual_files_are_parsed_at_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

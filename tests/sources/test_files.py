@@ -23,6 +23,7 @@ from tests.sources.loading import csv, rows, write
 
 CSV = (".csv",)
 TEXT = b"a,b\n1,2\n"
+NO_AIOHTTP = "aiohttp is missing. Install it: .venv/bin/pip install aiohttp"
 
 
 def names(path: object, base: Path | None = None) -> list[str]:
@@ -207,7 +208,7 @@ def unused_port() -> Iterator[int]:
 
 @pytest.mark.integration
 def test_http_file_is_read(web: str, store: Store, tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason=NO_AIOHTTP)
     write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 100_000)
     assert len(rows(store, csv(f"{web}/a.csv"))) == 100_000
     with pytest.raises(StageError, match=r"gone\.csv does not exist"):
@@ -216,7 +217,7 @@ def test_http_file_is_read(web: str, store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_unreachable_web_server_is_transient_error_with_reason(unused_port: int) -> None:
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason=NO_AIOHTTP)
     for address, said in (
         (f"http://127.0.0.1:{unused_port}/a.csv", "cannot be reached: connection refused"),
         (f"https://127.0.0.1:{unused_port}/sub/a.csv", "cannot be reached: connection refused"),
@@ -240,7 +241,7 @@ def test_unreachable_web_server_is_transient_error_with_reason(unused_port: int)
     ],
 )
 def test_http_error_status_is_reported(code: int, passes: bool, said: str) -> None:
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason=NO_AIOHTTP)
     with answering(code) as address, pytest.raises(StageError) as caught:
         input_files.find(f"{address}/a.csv", CSV)
     assert said in str(caught.value)
@@ -249,14 +250,14 @@ def test_http_error_status_is_reported(code: int, passes: bool, said: str) -> No
 
 @pytest.mark.integration
 def test_tls_failure_is_transient_error(web: str) -> None:
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason=NO_AIOHTTP)
     with pytest.raises(TransientError, match="cannot be reached: TLS failed"):
         input_files.find(f"{web.replace('http:', 'https:')}/a.csv", CSV)
 
 
 @pytest.mark.integration
 def test_missing_s3_credentials_error_names_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("s3fs")
+    pytest.importorskip("s3fs", reason="s3fs is missing. Install it: .venv/bin/pip install -e '.[s3]'")
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):

@@ -19,6 +19,7 @@ from ai_workflow.datasets import coercion, parquet, partition_cache, partitions
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import champion, scores
 from ai_workflow.evaluation.quality_gate import QualityGate, judge
+from ai_workflow.evaluation.scores import ScoreOptions
 from ai_workflow.features import transform
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry import golden_rows, verification
@@ -165,7 +166,6 @@ PER_CLASS = [
         ({"recall": {"a": 0.8, "b": 0.3}, "f1": {"a": 0.85}}, ""),
         ({"recall": {"a": 0.81}}, "recall 0.8000 of class 'a' is below 0.81 (evaluate.per_class)"),
         ({"recall": {"c": 0.1}}, "no row held out is of class 'c', so its recall cannot be computed"),
-        ({"precision": {"d": 0.1}}, "class 'd' is not in the training rows (evaluate.per_class)"),
         (
             {"precision": 0.6, "f1": 0.5},
             "no row held out is of class 'c', so its precision cannot be computed, f1 0.4000",
@@ -180,13 +180,29 @@ def test_quality_gate_enforces_minimum_per_class(per_class: dict[str, Any], prob
 
 
 @pytest.mark.parametrize(
-    ("metric", "remedy"),
-    [("f1", "set evaluate.positive_class, or use f1_macro or f1_weighted"), ("recall", "use recall_macro")],
+    ("options", "problem"),
+    [
+        ({"metric": "f1"}, r"f1 is that of one class, and the target has 3\. Set .*, or use f1_macro or f1_weighted"),
+        ({"metric": "recall"}, "or use recall_macro"),
+        ({"scoring": {"positive_class": "d"}}, r"evaluate\.positive_class 'd' is no class of the training rows"),
+        ({"scoring": {"threshold": 0.3}}, r"evaluate\.threshold is for two classes, and there are 3"),
+        (
+            {"per_class": {"recall": {"a": 0.1, "d": 0.1}}},
+            r"evaluate\.per_class has 'd', no class of the training rows",
+        ),
+    ],
 )
-def test_metric_of_one_class_is_rejected_for_several_classes(metric: str, remedy: str) -> None:
-    passed, verdict = judge({"accuracy": 0.9}, QualityGate(metric=metric, minimum=None, tolerance=0), None)
-    assert not passed
-    assert remedy in verdict
+def test_gate_that_does_not_fit_the_classes_is_an_error(options: dict[str, Any], problem: str) -> None:
+    gate = QualityGate.model_validate({"metric": "accuracy", "minimum": None, "tolerance": 0, **options})
+    with pytest.raises(StageError, match=problem):
+        gate.check(["a", "b", "c"])
+    gate.check(None)
+
+
+def test_gate_that_fits_the_classes_is_accepted() -> None:
+    scoring = ScoreOptions(positive_class="a", threshold=0.3)
+    gate = QualityGate(metric="f1", minimum=None, tolerance=0, scoring=scoring, per_class={"recall": {"b": 0.1}})
+    gate.check(["a", "b"])
 
 
 @pytest.mark.parametrize(("metric", "reason"), [("mape", "is 0"), ("recall", "of the positive class")])

@@ -75,12 +75,12 @@ def load(
     folders = {layer.name: layer.path.parent for layer in layers if layer.path} | {OVERRIDE: root}
     settings, value_problems = _settings(tree, name, Filler(env, folders), partial)
     problems += override_problems + _other_environment(tree, name, env) + value_problems
+    if settings is not None:
+        search_path.use(search_path.of_pipeline(files_of_pipeline(layers), root))
+        problems += own_code.problems(settings, tree)
     if problems or settings is None:
         raise ConfigError(_sorted(problems, layers))
     require_utf8(settings.store.root, "store.root")
-    search_path.use(search_path.of_pipeline(files_of_pipeline(layers), root))
-    if problems := list(own_code.problems(settings, tree)):
-        raise ConfigError(problems)
     environment_origin = {"environment": "argument" if environment else "AIW_ENVIRONMENT"} if named else {}
     return Loaded(settings, tuple(layers), origins(tree) | environment_origin)
 

@@ -30,6 +30,18 @@ class TrainingStatistics(TypedDict):
     warnings: list[str]
 
 
+def check(seen: TrainingStatistics, task: str, target: str, cutoff: str | None) -> list[str] | None:
+    """Return the classes of a classification, None for a regression.
+
+    Raises:
+        StageError: `classes` or `numbers` refuses the target.
+    """
+    if task == "classification":
+        return classes(seen, target, cutoff)
+    numbers(seen["columns"][target], target)
+    return None
+
+
 def classes(seen: TrainingStatistics, target: str, cutoff: str | None) -> list[str]:
     """Return the classes of the training rows, in numeric order if all are numbers, else sorted as text.
 

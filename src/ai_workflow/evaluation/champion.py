@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ai_workflow.features.spec import FeatureSpec
 
 _BATCH_ROWS = 10_000
-_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -86,7 +85,9 @@ def _scores(
         model = registry.read(version, version.manifest["model_file"])
         with ModelProcess(version.name, version.manifest["kind"], model, options.timeout) as process:
             predict = partial(_predict, store, clean, spec, own_spec, process)
-            y, predictions = memory_pressure.with_smaller_batches(predict, clean.largest, remedy=_MEMORY_REMEDY)
+            y, predictions = memory_pressure.with_smaller_batches(
+                predict, clean.largest, remedy=memory_pressure.HOLDOUT_REMEDY
+            )
         return {"version": version.name, "scores": _own_scores(y, predictions, spec, own_spec, scoring), "note": ""}
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot score these rows (%s); its scores at publication are used", version.name, error)

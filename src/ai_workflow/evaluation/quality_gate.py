@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ai_workflow.config.settings import ClassMetric, ConfigModel, Metric, Settings
+from ai_workflow.errors import StageError
 from ai_workflow.evaluation import scores
 from ai_workflow.evaluation.baseline import Comparison
 from ai_workflow.evaluation.scores import ScoreOptions
@@ -46,6 +47,28 @@ class QualityGate(ConfigModel):
             per_class=options.per_class,
         )
 
+    def check(self, classes: list[str] | None) -> None:
+        """Check the options against the classes of the training rows, None for a regression.
+
+        Raises:
+            StageError: a class is not one of them, or an option needs two classes or a positive class.
+        """
+        if classes is None:
+            return
+        positive = self.scoring.positive(classes)
+        self.scoring.decision(classes)
+        if self.metric in scores.OF_ONE_CLASS and positive is None:
+            raise StageError(
+                f"evaluate.metric {self.metric} is that of one class, and the target has {len(classes)}",
+                f"Set evaluate.positive_class, or use {self.metric}_macro or {self.metric}_weighted",
+            )
+        named = {name for minimum in self.per_class.values() if isinstance(minimum, dict) for name in minimum}
+        if unknown := sorted(named - set(classes)):
+            raise StageError(
+                f"evaluate.per_class has {unknown[0]!r}, no class of the training rows: {classes[:20]}",
+                "Fix evaluate.per_class",
+            )
+
 
 def judge(
     candidate: Scores, gate: QualityGate, stable: StableScores | None, comparison: Comparison | None = None
@@ -54,15 +77,10 @@ def judge(
 
     Args:
         candidate: scores of the candidate.
-        gate: the conditions.
+        gate: the conditions, which `QualityGate.check` accepts.
         stable: version and scores of the champion; None if there is none.
         comparison: the comparison with the baseline; None if there is none.
     """
-    if gate.metric not in candidate:
-        return False, (
-            f"{gate.metric} is that of one class, and the target has more than two: "
-            f"set evaluate.positive_class, or use {gate.metric}_macro or {gate.metric}_weighted"
-        )
     value = candidate[gate.metric]
     if value is None:
         return False, f"{gate.metric} cannot be computed: {scores.undefined_reason(gate.metric)}"
@@ -93,9 +111,7 @@ def _class_problem(lines: list[ClassScores], gate: QualityGate) -> str:
     for metric, minimum in gate.per_class.items():
         minima = minimum if isinstance(minimum, dict) else dict.fromkeys(scored, minimum)
         for name, least in minima.items():
-            if name not in scored:
-                problems.append(f"class {name!r} is not in the training rows")
-            elif not scored[name]["support"]:
+            if not scored[name]["support"]:
                 problems.append(f"no row held out is of class {name!r}, so its {metric} cannot be computed")
             elif scored[name][metric] < least:
                 problems.append(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference.worker import FEW_VALUES, HEAD, READY, RESULT
@@ -40,6 +40,18 @@ class ModelExitedError(AiWorkflowError):
         self.is_late = is_late
 
 
+class ModelSource(NamedTuple):
+    """What a worker process loads: model family, open file with the model, and number of float32 in each row.
+
+    `spec` is an open file with the feature spec of a version with feature functions.
+    """
+
+    kind: str
+    model: int
+    width: int
+    spec: int | None = None
+
+
 class ModelWorker(asyncio.Protocol):
     """A worker process with one model.
 
@@ -62,18 +74,13 @@ class ModelWorker(asyncio.Protocol):
         self._process: subprocess.Popen[bytes]
         self._output: WorkerOutput
 
-    async def start(
-        self, kind: str, model: int, features: int, timeout: float, stall: float = math.inf, spec: int | None = None
-    ) -> None:
+    async def start(self, source: ModelSource, timeout: float, stall: float = math.inf) -> None:
         """Start the process and wait until its model is loaded.
 
         Args:
-            kind: the model family.
-            model: an open file with the model.
-            features: number of values in each row.
+            source: what the process loads.
             timeout: seconds without progress (model.timeout); ten times as long in total.
             stall: seconds without CPU use, if shorter.
-            spec: an open file with the feature spec of a version with feature functions.
 
         Raises:
             ModelExitedError: it crashed on the model, or took too long.
@@ -81,16 +88,16 @@ class ModelWorker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         parent_end, child_end = socket.socketpair()
         with child_end:
-            arguments = [str(os.getpid()), str(child_end.fileno()), str(model), kind, str(features)]
-            arguments += [] if spec is None else [str(spec)]
-            files = [child_end.fileno(), model] + ([] if spec is None else [spec])
+            spec = [] if source.spec is None else [source.spec]
+            arguments = [os.getpid(), child_end.fileno(), source.model, source.kind, source.width, *spec]
+            files = [child_end.fileno(), source.model, *spec]
             environment = {**search_path.environment(), **dict.fromkeys(_THREADS, "1")}
             self._output = WorkerOutput(self._name)
             try:
                 # Always from the main thread: the kernel kills a process with the thread that started it.
                 with process_limit.limit_errors_wrapped():
                     self._process = subprocess.Popen(
-                        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
+                        [*COMMAND, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=self._output.end,
                         stderr=self._output.end, pass_fds=files, env=environment,
                     )  # fmt: skip
             finally:

@@ -19,6 +19,7 @@ MIN_ROWS = 1000
 # Minimum rows of one training or prediction batch.
 MIN_BATCH_ROWS = 8
 MORE_MEMORY = "Give the process more memory"
+HOLDOUT_REMEDY = f"{MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 _REMEDY = f"{MORE_MEMORY}, or let it hold less at once: source.partition_rows below {MIN_ROWS}, or fewer columns"
 
 

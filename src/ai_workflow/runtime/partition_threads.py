@@ -130,8 +130,12 @@ def stream_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Generat
 
 
 def _started(pool: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result] | None:
+    def run() -> Result:
+        memory_pressure.set_shared()
+        return work(item)
+
     try:
-        return pool.submit(contextvars.copy_context().run, work, item)
+        return pool.submit(contextvars.copy_context().run, run)
     except RuntimeError:
         return None
 

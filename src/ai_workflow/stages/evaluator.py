@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,17 +19,17 @@ from ai_workflow.evaluation import (
     plots,
     quality_gate,
     scores,
-    slices,
 )
 from ai_workflow.evaluation.champion import ChampionOptions
 from ai_workflow.evaluation.quality_gate import QualityGate
 from ai_workflow.evaluation.report import MetricValue
 from ai_workflow.features import transform
+from ai_workflow.features.decision import predicted_classes
 from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
-from ai_workflow.stages import training_summary
+from ai_workflow.stages import holdout_slices, training_summary
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
     from ai_workflow.evaluation.curves import Curves
     from ai_workflow.evaluation.report import EvaluationReport, StableScores, TrainingSummary
-    from ai_workflow.evaluation.slices import Slice
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
     from ai_workflow.stages.preprocessor import CleanData
@@ -55,7 +53,6 @@ _BASELINE_REMEDY = (
     "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
 )
 # The predictions for the whole holdout are in memory at once; the rows are read in slices.
-_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -84,28 +81,20 @@ def evaluate(
             finite.
         StoreError: the model or a partition is missing or damaged.
     """
-    spec = read_spec(store, featured)
+    spec, features = read_spec(store, featured), Dataset.load(store, featured)
+    gate.check(spec["classes"])
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
-    y, predictions = _holdout(store, Dataset.load(store, featured), spec, predict)
-    stable = (
-        champion.score(store, Dataset.load(store, clean), spec, champion_options, gate.scoring)
-        if champion_options.version
-        else None
-    )
+    y, predictions = _holdout(store, features, spec, predict)
+    stable = None
+    if champion_options.version:
+        stable = champion.score(store, Dataset.load(store, clean), spec, champion_options, gate.scoring)
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
-    worst = _worst_slices(
-        store,
-        Dataset.load(store, featured),
-        spec,
-        y,
-        scores.decided("accuracy", predictions, spec, gate.scoring),
-        importance,
-    )
-    report = _report(
-        spec, y, predictions, gate, stable, importance, training_summary.of(store, spec, clean, featured, trained)
-    )
-    report["slices"] = worst
+    summary = training_summary.of(store, spec, clean, featured, trained)
+    report = _report(spec, y, predictions, gate, stable, importance, summary)
+    if spec["classes"] is not None:
+        is_correct = predicted_classes(predictions, gate.scoring.decision(spec["classes"])) == y
+        report["slices"] = holdout_slices.worst(store, features, spec, is_correct, importance)
     own_warnings = report["warnings"]
     # Earlier stages have logged their own warnings.
     report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
@@ -114,7 +103,7 @@ def evaluate(
     refs = _write(store, key, report, golden)
     for text in own_warnings:
         log.warning("%s", text)
-    verdict, value = report["gate"]["verdict"], report["scores"].get(gate.metric)
+    verdict, value = report["gate"]["verdict"], report["scores"][gate.metric]
     if not report["gate"]["passed"]:
         raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=report["gate"]["beats_baseline"])
     message = f"{gate.metric} {scores.format_score(value)} on {len(y)} rows held out: {verdict}"
@@ -165,39 +154,11 @@ def _curves(spec: FeatureSpec, y: np.ndarray, predictions: np.ndarray, gate: Qua
     return curves.compute(y, predictions, gate.scoring.positive(classes)) if classes else None
 
 
-def _worst_slices(
-    store: Store,
-    features: Dataset,
-    spec: FeatureSpec,
-    y: np.ndarray,
-    predictions: np.ndarray,
-    importance: list[FeatureImportance],
-) -> list[Slice]:
-    """Return the worst slices of the holdout of a classification, read in smaller batches if memory runs out."""
-    if spec["classes"] is None:
-        return []
-    chosen = slices.features_of(spec, [item["feature"] for item in importance])
-    names = [feature["name"] for feature in chosen]
-    is_correct = predictions.argmax(axis=1) == y
-
-    def batches(rows_at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        start = 0
-        for _, frame in partitions.frames(store, features, [HOLDOUT, *names], rows_at_once):
-            x = frame.loc[frame[HOLDOUT], names].to_numpy("float32")
-            yield x, is_correct[start : start + len(x)]
-            start += len(x)
-
-    def compute(rows_at_once: int) -> list[Slice]:
-        return slices.worst(spec, chosen, batches(rows_at_once), float(is_correct.mean()))
-
-    return memory_pressure.with_smaller_batches(compute, features.largest, remedy=_MEMORY_REMEDY)
-
-
 def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> GoldenRecord:
     """Return golden rows of the clean data, with the predictions of the model."""
     dataset = Dataset.load(store, clean)
     choose = partial(golden_rows.choose, store, dataset, spec, predict)
-    return memory_pressure.with_smaller_batches(choose, dataset.largest, remedy=_MEMORY_REMEDY)
+    return memory_pressure.with_smaller_batches(choose, dataset.largest, remedy=memory_pressure.HOLDOUT_REMEDY)
 
 
 def _rejection(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
@@ -216,7 +177,7 @@ def _holdout(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and predictions of the rows held out, read in smaller batches if memory runs out."""
     predict_rows = partial(_predict_holdout, store, features, spec, predict)
-    return memory_pressure.with_smaller_batches(predict_rows, features.largest, remedy=_MEMORY_REMEDY)
+    return memory_pressure.with_smaller_batches(predict_rows, features.largest, remedy=memory_pressure.HOLDOUT_REMEDY)
 
 
 def _predict_holdout(

@@ -107,11 +107,7 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
             "no column gives a feature", "Declare a number, category, boolean or datetime column under `schema`"
         )
     target_checks.varies({feature["column"]: statistics["columns"][feature["column"]] for feature in features})
-    if roles.task == "regression":
-        target_checks.numbers(statistics["columns"][roles.target], roles.target)
-    classes = (
-        target_checks.classes(statistics, roles.target, rule["cutoff"]) if roles.task == "classification" else None
-    )
+    classes = target_checks.check(statistics, roles.task, roles.target, rule["cutoff"])
     spec: FeatureSpec = {
         "version": transform.VERSION,
         "pipeline": roles.pipeline,
@@ -134,15 +130,23 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
         spec["training_columns"] = only_training
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
+    warnings = [*statistics["warnings"], *_doubts(spec, is_target_declared=roles.is_target_declared)]
     if options.derive:
         spec = function_fit.add(store, dataset, spec, options.derive, options.max_categories, options.min_count)
-    doubts = class_names.warnings(roles.target, classes) if classes and not roles.is_target_declared else []
-    used = {feature["column"] for feature in features}
-    integers = [name for name in dataset.info.get("cells", {}).get("inferred", ()) if name in used]
-    warnings = [*statistics["warnings"], *doubts, *epochs.warnings(statistics["columns"], integers)]
     for warning in warnings:
         log.warning("%s", warning)
     return _transform_all(store, dataset, spec, warnings)
+
+
+def _doubts(spec: FeatureSpec, *, is_target_declared: bool) -> list[str]:
+    """Return warnings of classes that may be one, and of integers that may be timestamps."""
+    classes = spec["classes"] if not is_target_declared else None
+    used = {feature["column"] for feature in spec["features"]}
+    integers = [name for name in spec.get("cells", {}).get("inferred", ()) if name in used]
+    return [
+        *(class_names.warnings(spec["target"], classes) if classes else []),
+        *epochs.warnings(spec["statistics"], integers),
+    ]
 
 
 def _training_columns(rule: SplitRule, roles: ColumnRoles) -> list[str]:

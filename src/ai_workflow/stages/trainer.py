@@ -17,7 +17,7 @@ from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import protocol
 from ai_workflow.training.checkpoints import Checkpoints
 from ai_workflow.training.loop import Progress, Training
-from ai_workflow.training.protocol import TrainingData
+from ai_workflow.training.protocol import Trainer, TrainingData
 
 if TYPE_CHECKING:
     from ai_workflow.stages.feature_engineering import FeatureData
@@ -81,19 +81,14 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         features = Dataset.load(store, featured)
         data = split_rows(store, features, spec, options)
         _warn_of_unused(options)
-        if data.is_weighted and not getattr(trainer, "uses_weights", False):
-            raise StageError(
-                f"trainer.kind {options.kind} does not use the weights of rows",
-                "Remove trainer.weight and trainer.class_weights, or use `rows.weights()` in the trainer and set "
-                "uses_weights = True",
-            )
+        _check_weights(trainer, data, options.kind)
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
         steps = state.best_step if options.early_stopping else state.step
-        data_of_model = trainer.finish(steps)
-        protocol.check_model(options.kind, data_of_model, spec)
-        model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", data_of_model)
+        content = trainer.finish(steps)
+        protocol.check_model(options.kind, content, spec)
+        model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", content)
     message = _message(state, steps)
     log.info(message)
     return {
@@ -111,6 +106,15 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         "adapted": getattr(trainer, "adapted", {}),
         "message": message,
     }
+
+
+def _check_weights(trainer: Trainer, data: TrainingData, kind: str) -> None:
+    if data.is_weighted and not getattr(trainer, "uses_weights", False):
+        raise StageError(
+            f"trainer.kind {kind} does not use the weights of rows",
+            "Remove trainer.weight and trainer.class_weights, or use `rows.weights()` in the trainer and set "
+            "uses_weights = True",
+        )
 
 
 def _key(featured: FeatureData, options: settings.Trainer, batch_size: int, library: str) -> str:

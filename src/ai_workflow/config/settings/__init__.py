@@ -136,16 +136,21 @@ class Settings(ConfigModel):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is not for {self.task}: one of {', '.join(METRICS[self.task])}"
             )
-        options = self.evaluate
-        if self.task == "regression" and (options.positive_class, options.threshold, options.per_class) != (
-            None,
-            None,
-            {},
-        ):
-            raise ValueError("evaluate.positive_class, threshold and per_class are not for regression")
+        of_classes = [name for name in ("positive_class", "threshold", "per_class") if getattr(self.evaluate, name)]
+        if self.task == "regression" and of_classes:
+            raise ValueError(f"evaluate.{of_classes[0]} is not for regression")
         if self.target in (self.id, self.timestamp):
             raise ValueError("target must not be the id or the timestamp column")
-        for role, name in self._check_split().items():
+        self._check_split()
+        self._check_weights()
+        roles = {
+            "target": self.target,
+            "id": self.id,
+            "timestamp": self.timestamp,
+            "trainer.weight": self.trainer.weight,
+        }
+        roles["evaluate.split.column"] = getattr(self.evaluate.split, "column", None)
+        for role, name in roles.items():
             if name in self.columns and self.columns[name].drop:
                 raise ValueError(f"schema.{name} is dropped, but it is the {role}")
         if self.timestamp in self.columns and self.columns[self.timestamp].type != "datetime":
@@ -162,27 +167,21 @@ class Settings(ConfigModel):
             )
         return self
 
-    def _check_split(self) -> dict[str, str | None]:
-        """Check split and weights, and return the roles of columns with their names."""
+    def _check_split(self) -> None:
         split = self.evaluate.split
         if self.task == "regression" and split and split.kind == "stratified":
             raise ValueError("evaluate.split of kind stratified is not for regression")
         if split and split.kind == "time" and not self.timestamp:
             raise ValueError("evaluate.split of kind time needs a timestamp")
-        column: str | None = getattr(split, "column", None)
-        if column == self.target:
+        if getattr(split, "column", None) == self.target:
             raise ValueError("evaluate.split.column must not be the target")
-        if self.trainer.weight in (self.target, self.id, self.timestamp) and self.trainer.weight is not None:
+
+    def _check_weights(self) -> None:
+        weight = self.trainer.weight
+        if weight is not None and weight in (self.target, self.id, self.timestamp):
             raise ValueError("trainer.weight must not be the target, the id or the timestamp column")
         if self.task == "regression" and self.trainer.class_weights is not None:
             raise ValueError("trainer.class_weights is not for regression")
-        return {
-            "target": self.target,
-            "id": self.id,
-            "timestamp": self.timestamp,
-            "evaluate.split.column": column,
-            "trainer.weight": self.trainer.weight,
-        }
 
     def reading(self, source: Source) -> Source:
         """Return a source whose `drop` contains the columns that the schema drops."""

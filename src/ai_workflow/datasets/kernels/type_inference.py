@@ -119,7 +119,7 @@ def _read_short_columns(loaded: LoadedPartition, names: list[str]) -> None:
     """Read the numbers of a table with many columns and few rows, many columns at once."""
     table = loaded.table()
     at_once = _CELLS_AT_ONCE // max(1, table.num_rows)
-    if at_once < _MIN_COLUMNS:
+    if at_once < _MIN_COLUMNS or not table.num_rows:
         return
     for start in range(0, len(names), at_once):
         block = names[start : start + at_once]

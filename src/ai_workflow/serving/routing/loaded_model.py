@@ -14,6 +14,7 @@ from ai_workflow.datasets import fingerprint
 from ai_workflow.features import cell_reader, worker_rows
 from ai_workflow.features.row_encoder import Encoder
 from ai_workflow.inference.model_file import sealed
+from ai_workflow.inference.model_worker import ModelSource
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRows
@@ -62,6 +63,11 @@ class LoadedModel:
     def feature_count(self) -> int:
         """Number of float32 that the process of the model gets for a row."""
         return self.encoder.width
+
+    @property
+    def source(self) -> ModelSource:
+        """What the process of the model loads."""
+        return ModelSource(self.kind, self.model_fd, self.feature_count, self.spec_fd)
 
     @property
     def output_count(self) -> int:

@@ -188,9 +188,7 @@ class ServedModel:
         worker = ModelWorker(self.name, on_reply, on_exit)
         loaded = self.loaded
         try:
-            await worker.start(
-                loaded.kind, loaded.model_fd, loaded.feature_count, self._load_timeout, stall_seconds, loaded.spec_fd
-            )
+            await worker.start(loaded.source, self._load_timeout, stall_seconds)
         finally:
             self.start_cost = worker.cpu_seconds
         if worker.outputs != loaded.output_count:
