@@ -144,3 +144,21 @@ def test_undeclared_shape_names_the_options(
 )  # fmt: skip
 def test_regular_file_is_read_as_declared(store: Store, tmp_path: Path, text: str) -> None:
     assert len(rows(store, csv(write(tmp_path / "a.csv", text)))) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ['a, b\n1, "2,3"\n1, "2,3"\n', 'a, "b,c"\n1, "2,3"\n1, "2,3"\n', 'a, b, c\n1, "x, y", 2\n1, "z", 2\n']
+)
+def test_blanks_before_quotes_are_named(store: Store, tmp_path: Path, text: str) -> None:
+    problem = 'has blanks before quotes ", which are then part of the text. Write the file without'
+    assert problem in refused(store, csv(write(tmp_path / "a.csv", text)))
+
+
+@pytest.mark.parametrize("text", ["| a | b |\n| --- | --- |\n" + "| 1 | 2 |\n" * 5, 'a, "b,c"\n1, "2,3"\n1, 2\n'])
+def test_blanks_beside_another_delimiter_are_not_proposed_as_delimiter(store: Store, tmp_path: Path, text: str) -> None:
+    assert "whitespace" not in refused(store, csv(write(tmp_path / "a.csv", text)))
+
+
+def test_blanks_before_quotes_within_text_are_no_error(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'a,b\n1,x "y"\n2, "z" w\n')
+    assert rows(store, csv(path)) == [(2, "1", 'x "y"'), (3, "2", ' "z" w')]

@@ -21,6 +21,7 @@ _MAX_LINES_BEFORE = 50
 # Fraction of the rows after the header with as many values as the header.
 _REGULAR = 0.9
 _SPACED = [f"source.delimiter: {WHITESPACE}"]
+_WITHOUT_BLANKS = "Write the file without blanks before the quotes"
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
@@ -48,12 +49,15 @@ class _Candidate(NamedTuple):
     rank: tuple[object, ...]
 
 
-def rows_of(text: str, source: CsvSource) -> Iterator[Row]:
-    """Yield the rows of a text that are not blank."""
+def rows_of(text: str, source: CsvSource, *, ignores_blanks: bool = False) -> Iterator[Row]:
+    """Yield the rows of a text that are not blank; `ignores_blanks` after delimiters."""
     lines = LineFilter(source)
     if lines.is_needed:
         text = b"".join(lines([text.encode()])).decode()
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=source.separator, quotechar=source.quote)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=source.separator, quotechar=source.quote,
+        skipinitialspace=ignores_blanks,
+    )  # fmt: skip
     for values in reader:
         if len(values) > 1 or "".join(values).strip(" \t"):
             yield Row(reader.line_num, values)
@@ -75,6 +79,8 @@ def guess(text: str, source: CsvSource, width: int) -> Guess | None:
     sample = text[:_SAMPLE_CHARACTERS]
     if len(text) > len(sample):
         sample = sample[: max(sample.rfind("\n"), sample.rfind("\r")) + 1]
+    if _has_blanks_before_quotes(sample, source):
+        return Guess(f"has blanks before quotes {source.quote}, which are then part of the text", _WITHOUT_BLANKS)
     marks = {mark: None for line in sample.splitlines()[:_SAMPLE_ROWS] if (mark := comment_of(line))}
     candidates = []
     for comment in [source.comment] if source.comment else [None, *marks]:
@@ -84,6 +90,17 @@ def guess(text: str, source: CsvSource, width: int) -> Guess | None:
             candidates += [candidate] if candidate else []
     best = min(candidates, key=lambda each: each.rank, default=None)
     return _describe(best, source, width) if best else None
+
+
+def _has_blanks_before_quotes(text: str, source: CsvSource) -> bool:
+    """Return whether the rows are regular only without the blanks between delimiters and quotes."""
+    if not re.search(rf"{re.escape(source.separator)}[ \t]+{re.escape(source.quote)}", text):
+        return False
+    try:
+        widths = {len(row.values) for row, _ in zip(rows_of(text, source, ignores_blanks=True), range(_SAMPLE_ROWS))}
+    except csv.Error:
+        return False
+    return len(widths) == 1 and widths != {1}
 
 
 def _candidate(text: str, declared: CsvSource, source: CsvSource) -> _Candidate | None:
@@ -105,6 +122,10 @@ def _candidate(text: str, declared: CsvSource, source: CsvSource) -> _Candidate 
     if first and source.delimiter == WHITESPACE != declared.delimiter and not _is_numeric(table[1:]):
         return None
     header, columns = [name.strip() for name in table[0].values], []
+    if source.delimiter == WHITESPACE != declared.delimiter and any(
+        mark in name for name in header for mark in (declared.delimiter, *_DELIMITERS) if mark != WHITESPACE
+    ):
+        return None
     if declared.header and not _is_header(header):
         columns = _names_elsewhere(text, rows[:first], table, source)
         if not columns:

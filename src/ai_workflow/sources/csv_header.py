@@ -96,6 +96,8 @@ def _is_doubtful(columns: list[str], rows: list[Row], source: CsvSource) -> bool
     widths = {len(row.values) for row in rows}
     if (len(columns) == 1 and len(source.columns) != 1) or widths != {len(columns)}:
         return True
+    if source.header and any(name.startswith(source.quote) for name in columns):
+        return True
     return source.header and ("" in columns[1:] or _looks_like_data(columns, source))
 
 
