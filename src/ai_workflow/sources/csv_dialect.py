@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ai_workflow import json_text
@@ -97,7 +98,7 @@ def _has_blanks_before_quotes(text: str, source: CsvSource) -> bool:
     if not re.search(rf"{re.escape(source.separator)}[ \t]+{re.escape(source.quote)}", text):
         return False
     try:
-        widths = {len(row.values) for row, _ in zip(rows_of(text, source, ignores_blanks=True), range(_SAMPLE_ROWS))}
+        widths = {len(row.values) for row in islice(rows_of(text, source, ignores_blanks=True), _SAMPLE_ROWS)}
     except csv.Error:
         return False
     return len(widths) == 1 and widths != {1}
