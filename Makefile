@@ -93,7 +93,8 @@ test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not soak and not kill and not gpu" $(TESTS)
 
 test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE TMPDIR="$$(test -w /dev/shm && echo /dev/shm || echo "$${TMPDIR:-/tmp}")" \
+	  $(PY) -m pytest -n 2 --no-loadscope-reorder -q -o tmp_path_retention_policy=failed -m unit $(TESTS)
 
 check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 random kills instead of 12
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill

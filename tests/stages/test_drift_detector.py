@@ -17,6 +17,8 @@ from tests import labeled_predictions
 from tests.labeled_predictions import NOW, predict
 from tests.stages.tables import Made, people
 
+pytestmark = pytest.mark.integration
+
 VERSION = "model_v1.0"
 
 
@@ -50,7 +52,6 @@ def answers(rows: pd.DataFrame) -> list[str]:
     return rows["bought"].tolist()
 
 
-@pytest.mark.integration
 def test_similar_rows_show_no_drift(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows, answers(rows))
@@ -65,7 +66,6 @@ def test_similar_rows_show_no_drift(store: Store, place: Made) -> None:
     assert drift["prediction"]["psi"] < drift["threshold"]
 
 
-@pytest.mark.integration
 def test_shifted_columns_are_named(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows.assign(age=rows["age"] + 30, city="Emden"), answers(rows))
@@ -75,7 +75,6 @@ def test_shifted_columns_are_named(store: Store, place: Made) -> None:
     assert result["message"].startswith(f"drift in {VERSION}: city (PSI ")
 
 
-@pytest.mark.integration
 def test_drift_uses_latest_predictions(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows.assign(city="Emden"), ["yes"] * 600, at=NOW - 7200)
@@ -83,7 +82,6 @@ def test_drift_uses_latest_predictions(store: Store, place: Made) -> None:
     assert found(store, place, drift_rows=600)["message"] == "no drift"
 
 
-@pytest.mark.integration
 def test_prediction_drift_is_computed_without_feature_values(store: Store, place: Made) -> None:
     predict(store, {str(number): "yes" for number in range(500)}, VERSION)
     result = found(store, place)
@@ -98,7 +96,6 @@ def test_version_without_predictions_has_no_drift(store: Store, place: Made) -> 
     assert found(store, place)["drift"] == {VERSION: nothing}
 
 
-@pytest.mark.integration
 def test_regression_predictions_are_compared_as_numbers(spent: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     card = json.loads(spent.file("card.json"))
     held = [answer for _, answer in card["sample"]]

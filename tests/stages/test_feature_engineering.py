@@ -18,6 +18,8 @@ from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
 from ai_workflow.storage.store import Store
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 
 def pipeline(store: Store, **changes: Any) -> Pipeline:
     return Pipeline(store, settings(**changes))
@@ -46,7 +48,6 @@ def held(frame: pd.DataFrame) -> np.ndarray:
     return split.is_holdout(pd.DataFrame({ID: frame["person"]}), {"holdout": 0.2})
 
 
-@pytest.mark.integration
 def test_feature_count_is_returned_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.feature_engineering")
     frame = pd.DataFrame({f"x{number}": range(50) for number in range(256)})
@@ -56,7 +57,6 @@ def test_feature_count_is_returned_and_logged(store: Store, caplog: pytest.LogCa
     assert result["message"] in caplog.text
 
 
-@pytest.mark.integration
 def test_holdout_rows_do_not_affect_feature_spec(store: Store) -> None:
     frame = people()
     absurd = frame.copy()
@@ -71,7 +71,6 @@ def test_holdout_rows_do_not_affect_feature_spec(store: Store) -> None:
     assert after == before
 
 
-@pytest.mark.integration
 def test_training_rows_affect_feature_spec(store: Store) -> None:
     frame = people()
     moved = frame.copy()
@@ -98,7 +97,6 @@ def test_features_do_not_depend_on_partitioning(
         assert other["statistics"]["income"][name] == pytest.approx(spec["statistics"]["income"][name], rel=0.02)
 
 
-@pytest.mark.integration
 def test_statistics_use_training_rows_only(store: Store) -> None:
     frame = people()
     training = frame[~held(frame)]
@@ -111,7 +109,6 @@ def test_statistics_use_training_rows_only(store: Store) -> None:
     assert spec["statistics"]["income"]["missing"] == training["income"].isna().sum()
 
 
-@pytest.mark.integration
 def test_unseen_category_has_own_index(store: Store, bought: Made) -> None:
     cities: list[Any] = ["Aachen", "Atlantis", None, "Mu"]
     frame = people(4).assign(city=cities)
@@ -150,7 +147,6 @@ def test_dates_without_time_have_no_hour_feature(store: Store) -> None:
     assert "when__hour" not in features.names(spec)
 
 
-@pytest.mark.integration
 def test_missing_indicator_exists_only_for_columns_with_gaps(store: Store) -> None:
     spec, made = fit(store, people())
     assert "income__missing" in features.names(spec)
@@ -176,7 +172,6 @@ def test_target_id_and_free_text_are_not_features(store: Store) -> None:
     assert spec["statistics"]["note"]["counts"] == []
 
 
-@pytest.mark.integration
 def test_timestamp_holdout_takes_latest_rows(store: Store) -> None:
     frame = people().sample(frac=1, random_state=1).reset_index(drop=True)
     spec, made = fit(store, *parted(frame, 3), timestamp="opened", evaluate={"holdout": 0.25})
@@ -186,7 +181,6 @@ def test_timestamp_holdout_takes_latest_rows(store: Store) -> None:
     assert {"opened__days", "opened__year"}.isdisjoint(features.names(spec))
 
 
-@pytest.mark.integration
 def test_rows_without_timestamp_are_trained_on_and_keep_cutoff(store: Store) -> None:
     frame = people()
     gaps = pd.concat([frame, people(100, seed=5).assign(opened=None, person=[f"q{n}" for n in range(100)])])
@@ -204,7 +198,6 @@ def test_rows_with_equal_timestamps_cannot_be_split_by_time(store: Store) -> Non
     assert "evaluate.split: {kind: id}" in said
 
 
-@pytest.mark.integration
 def test_class_only_in_time_holdout_is_rejected(store: Store) -> None:
     frame = people()
     frame.loc[390:, "bought"] = "later"
@@ -213,7 +206,6 @@ def test_class_only_in_time_holdout_is_rejected(store: Store) -> None:
     assert "(10 rows)" in said
 
 
-@pytest.mark.integration
 def test_class_only_in_random_holdout_logs_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     frame = people()
     frame.loc[np.flatnonzero(held(frame))[:3], "bought"] = "rare"
@@ -261,7 +253,6 @@ def test_non_numeric_regression_target_is_rejected_by_settings(kind: str) -> Non
         settings(task="regression", target="spent", schema={"spent": {"type": kind}})
 
 
-@pytest.mark.integration
 def test_scoring_features_equal_training_features(bought: Made) -> None:
     store = bought.pipeline.store
     trained = rows(store, bought.featured)
@@ -269,7 +260,6 @@ def test_scoring_features_equal_training_features(bought: Made) -> None:
     pd.testing.assert_frame_equal(scored, trained.drop(columns=[TARGET, HOLDOUT]))
 
 
-@pytest.mark.integration
 def test_only_changed_partition_is_transformed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run, frames = pipeline(store), parted(people(), 4)
     spec = feature_engineering.read_spec(store, run.fit(run.clean(load(store, *frames))))

@@ -18,6 +18,8 @@ from tests.semantics.in_process_service import Door
 from tests.semantics.pipeline import TARGET, Pipeline
 from tests.stages.tables import settings
 
+pytestmark = pytest.mark.integration
+
 ROWS = 40
 
 
@@ -75,7 +77,6 @@ def test_nameless_last_column_with_values_is_read_with_warning(store: Store, tmp
     assert "column 3 has no name, so it is read as 'Unnamed: 2'" in result["warnings"][0]
 
 
-@pytest.mark.integration
 def test_table_with_trailing_delimiters_scores_without_them(tmp_path: Path) -> None:
     lines = table().to_csv(index=False).splitlines()
     (tmp_path / "a.csv").write_text("".join(f"{line},\n" for line in lines))
@@ -135,7 +136,6 @@ def test_first_column_without_name_and_other_values_is_read_with_warning(
     assert "the first column has no name" in result["warnings"][0]
 
 
-@pytest.mark.integration
 def test_request_without_the_index_is_answered_like_the_batch(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "a.csv")
     pipeline = Pipeline(tmp_path, {"kind": "csv", "path": "a.csv"}, {})

@@ -24,6 +24,8 @@ from tests.labeled_predictions import HOUR, NOW, ONE, TWO, at, counts, join, pre
 from tests.serving import published_models
 from tests.tables import damage
 
+pytestmark = pytest.mark.integration
+
 
 def ids(start: int, end: int) -> list[str]:
     return [f"p{number:03d}" for number in range(start, end)]
@@ -66,7 +68,6 @@ def test_accuracy_bounds_and_label_delay_are_reported_per_version(store: Store, 
     assert (found[TWO]["labeled_total"], found[TWO]["window"]["accuracy"]) == (4, 1)
 
 
-@pytest.mark.integration
 def test_repeated_join_gives_same_result_without_new_records(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 50)])
@@ -100,7 +101,6 @@ def test_label_and_prediction_join_in_any_order(order: str, store: Store, tmp_pa
     assert counts(join(store, asked)) == (60, 60)
 
 
-@pytest.mark.integration
 def test_deleted_labels_and_predictions_stay_counted(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes", at(2)) for name in ids(0, 50)])
@@ -128,7 +128,6 @@ def test_duplicate_predictions_and_labels_count_once(store: Store, tmp_path: Pat
     assert found["standings"][ONE]["label_delay"]["0.9"] == 5 * HOUR, "it was known when it was said first"
 
 
-@pytest.mark.integration
 def test_latest_of_contradicting_labels_counts_with_warning(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,7 +146,6 @@ def test_latest_of_contradicting_labels_counts_with_warning(
     assert "labels differ, as those of p000" in caplog.text
 
 
-@pytest.mark.integration
 def test_labels_without_timestamp_use_join_time(store: Store, tmp_path: Path) -> None:
     answered(store)
     asked = settings(tmp_path, evaluation={"time": None})
@@ -181,7 +179,6 @@ def test_torn_segment_line_is_skipped(store: Store, caplog: pytest.LogCaptureFix
     assert "line 2 is incomplete" in caplog.text
 
 
-@pytest.mark.integration
 def test_window_covers_latest_labels_and_totals_cover_all(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes" if number >= 70 else "no", at(100 - number)) for number, name in
@@ -212,7 +209,6 @@ def test_too_few_labels_give_no_accuracy(store: Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.integration
 def test_regression_prediction_is_correct_within_tolerance(store: Store, tmp_path: Path) -> None:
     predict(store, {"a": 1.0, "b": 2.5, "c": float("nan")})
     write(tmp_path, [("a", 1.5, at(1)), ("b", "1.99", at(1)), ("c", 0, at(1))])
@@ -222,7 +218,6 @@ def test_regression_prediction_is_correct_within_tolerance(store: Store, tmp_pat
         join(store, settings(tmp_path, task="regression"))
 
 
-@pytest.mark.integration
 def test_row_label_applies_to_all_predictions_of_row(store: Store, tmp_path: Path) -> None:
     predict(store, {"a": "yes", "b": "no", "c": "yes"}, id=["r1", "r1", None])
     predict(store, {"d": "no"}, TWO, id=["r2"])
@@ -274,7 +269,6 @@ def test_non_numeric_regression_label_is_rejected_and_counted(
     assert "labels.csv, row 2: the label 'much' is not a number" in caplog.text
 
 
-@pytest.mark.integration
 def test_unknown_class_labels_are_rejected_by_version_rules(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -327,7 +321,6 @@ def test_labels_are_read_from_parquet_and_sql(store: Store, tmp_path: Path) -> N
     assert counts(join(store, settings(evaluation={"source": sql, "time": "at"}))) == (8, 7), "of p004, 1 comes last"
 
 
-@pytest.mark.integration
 def test_join_memory_does_not_depend_on_label_count(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,7 +343,6 @@ def test_join_memory_does_not_depend_on_label_count(
     assert counts(join(store, settings(tmp_path))) == (600, 450)
 
 
-@pytest.mark.integration
 def test_label_records_are_compacted_without_loss(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,7 +356,6 @@ def test_label_records_are_compacted_without_loss(
     assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
 
 
-@pytest.mark.integration
 def test_drift_inputs_are_deleted_after_24_hours(store: Store) -> None:
     for hours in range(0, 100, 5):
         answered(store, hours, hours + 5)
@@ -374,7 +365,6 @@ def test_drift_inputs_are_deleted_after_24_hours(store: Store) -> None:
     assert len(store.names(str(folder))) == 5
 
 
-@pytest.mark.integration
 def test_predictions_older_than_label_days_are_not_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def written(days: float) -> None:
         newest = store.names(f"predictions/{labeled_predictions.PIPELINE}/{ONE}")[-1]
@@ -430,7 +420,6 @@ def half_kept(root: Path) -> Store:
     return store
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_join_killed_between_writes_gives_same_result_on_rerun(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.stages.tables import Made, Pipeline, load, parted, rows, settings
 
+pytestmark = pytest.mark.integration
+
 ROWS = 600
 STEPS = np.arange(ROWS)
 
@@ -45,7 +47,6 @@ COLUMNS = {
 }
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("name", list(COLUMNS))
 def test_values_that_float32_merges_stay_distinct(store: Store, name: str, caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"x": COLUMNS[name], "y": _classes()}).sample(frac=1, random_state=1, ignore_index=True)
@@ -77,7 +78,6 @@ def test_values_that_no_center_separates_are_a_warning(store: Store, caplog: pyt
     assert any("'clusters'" in text and "float32" in text for text in warnings)
 
 
-@pytest.mark.integration
 def test_service_and_batch_give_equal_bytes(store: Store) -> None:
     frame = pd.DataFrame({**COLUMNS, "seconds": COLUMNS["seconds"].astype("datetime64[us]"), "y": _classes()})
     spec, made = _features(store, frame)
@@ -106,7 +106,6 @@ def test_predictions_of_a_target_far_from_zero_have_its_unit(store: Store) -> No
     assert Dataset.load(store, made.featured).rows == ROWS
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("params", [{"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, {"metric": "l1"}])
 def test_lightgbm_adds_the_center_once(store: Store, params: dict[str, Any]) -> None:
     made, _ = _published(store, params=params)
@@ -115,7 +114,6 @@ def test_lightgbm_adds_the_center_once(store: Store, params: dict[str, Any]) -> 
     assert abs(predictions - 10**12).max() < 2 * ROWS
 
 
-@pytest.mark.integration
 def test_parameter_that_depends_on_the_level_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     run = _pipeline(store, task="regression", trainer={"steps": 3, "params": {"reg_sqrt": True}})
     run.train(run.fit(run.clean(load(store, pd.DataFrame({"x": STEPS, "y": 10**12 + STEPS})))))

@@ -18,6 +18,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 TRACE = "a3f7b2c1" * 4
 
 
@@ -122,7 +124,6 @@ def test_duplicates_are_counted_apart_from_rejected_rows(store: Store, caplog: p
     assert f"the duplicates are in {store.url(result['duplicate_rows']['path'])}" in caplog.text
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("duplicates", ["rows", "id"])
 def test_duplicates_do_not_count_for_reject_limit(store: Store, duplicates: str) -> None:
     frame = pd.DataFrame({"id": ["a", "b", "c"] * 300, "x": [1, 2, 3] * 300, "y": ["p", "q", "p"] * 300})
@@ -167,7 +168,6 @@ def test_rejected_row_id_does_not_count_as_duplicate(store: Store) -> None:
     assert rows(store, result)["x"].tolist() == [1]
 
 
-@pytest.mark.integration
 def test_deduplicate_rows_compares_whole_rows(store: Store) -> None:
     frames = parted(table(["a", "a", "a", "b"], x=[1, 1, 2, 1], y=["k", "k", "k", "m"]), 2)
     assert rows(store, clean(store, *frames, deduplicate="rows"))["x"].tolist() == [1, 2, 1]
@@ -181,7 +181,6 @@ def test_rows_without_id_get_positional_ids_and_are_kept(store: Store) -> None:
     assert rows(store, result)[partitions.ID].tolist() == ["a.csv:1", "a.csv:2", "b.csv:1", "b.csv:2"]
 
 
-@pytest.mark.integration
 def test_undeclared_column_types_are_inferred_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.preprocessor")
     count = 200
@@ -319,7 +318,6 @@ def batch_with_bad_rows(*bad: int) -> pd.DataFrame:
     return frame
 
 
-@pytest.mark.integration
 def test_scoring_quarantines_single_bad_row_with_warning(
     store: Store, bought: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -354,7 +352,6 @@ def test_training_without_rows_is_error(store: Store) -> None:
         preprocessor.preprocess(store, empty, rules())
 
 
-@pytest.mark.integration
 def test_scoring_ignores_missing_target_and_unknown_columns(store: Store, bought: Made) -> None:
     frame = people(20, seed=1).drop(columns=["bought", "spent"])
     plain = rows(store, scoring(store, bought, frame))
@@ -383,7 +380,6 @@ def test_scoring_converts_text_to_training_types(store: Store, bought: Made) -> 
     )
 
 
-@pytest.mark.integration
 def test_fingerprint_does_not_depend_on_trace_or_store(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     frames, found = parted(table(numbered(50), x=["bad"] + ["1"] * 49), 3), set()
     for number, place in enumerate((store, store, Store(tmp_path_factory.mktemp("other")))):
