@@ -20,8 +20,8 @@ async def reaction(
     pipeline: str = "",
     model_version: str = "",
     summary: str = "",
-    training: str = "training/training",
-    promotion: str = "promotion/promotion",
+    training: str = "",
+    promotion: str = "",
 ) -> FlowResult:
     """Roll back the version on probation if the breach names it, else train if accuracy is breached.
 
@@ -29,18 +29,21 @@ async def reaction(
         run: settings and parameters of the run.
         event_id: ID of the event; an event starts at most one run.
         slo: name of the breached SLO.
-        pipeline: pipeline of the breach; a breach of another pipeline starts nothing. Empty: unknown.
+        pipeline: pipeline of the breach: that of the run, or one in `pipelines/`. Empty: that of the run.
         model_version: version that the breach names.
         summary: description of the breach.
-        training: the deployment that trains a new version, as flow/deployment.
-        promotion: the deployment that rolls back.
+        training: the deployment that trains a new version, as flow/deployment. Empty: that of the pipeline.
+        promotion: the deployment that rolls back. Empty: that of the pipeline.
     """
     breach = Breach(event_id, slo, pipeline, model_version, summary)
     if breach.pipeline not in ("", run.settings.pipeline):
-        return breaches.unhandled(run.settings, breach)
+        of_pipeline = run.of_pipeline(breach.pipeline)
+        if of_pipeline is None:
+            return breaches.unhandled(run.settings, breach)
+        run = of_pipeline
     action, reason = breaches.decide(run.settings, breach)
     if action is None:
         log.info("no action for the breach: %s", reason)
         return FlowResult(reason, {"what": None})
     deployment = training if action == "training" else promotion
-    return await breaches.start(run, breach, action, deployment)
+    return await breaches.start(run, breach, action, deployment or f"{action}/{run.deployment or action}")

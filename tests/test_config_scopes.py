@@ -39,6 +39,7 @@ SCOPES = {
     "evaluation.minimum": "deployment",
     "evaluation.drift_rows": "deployment",
     "evaluation.drift_floor": "deployment",
+    "deployments": "pipeline",
     "environment": "deployment",
     "store": "deployment",
     "engine": "deployment",
@@ -220,6 +221,7 @@ def test_pipeline_settings_do_not_leak_into_other_pipeline(project: Project) -> 
                 "features": {"min_count": 4},
                 "trainer": {"steps": 3, "params": {"max_depth": 2}},
                 "evaluate": {"minimum": 0.4},
+                "deployments": {"training": {"interval": 60}},
                 "inference": {"source": {"kind": "csv", "path": "x.csv"}, "default_response": {"prediction": 1}},
                 "evaluation": {
                     "source": {"kind": "csv", "path": "labels.csv"},

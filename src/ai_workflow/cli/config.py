@@ -12,8 +12,8 @@ import yaml
 from cyclopts import App
 
 from ai_workflow.cli.common_options import ConfigOptions
-from ai_workflow.config import startup
-from ai_workflow.config.layers import system_folder
+from ai_workflow.config import project_pipelines, startup
+from ai_workflow.config.layers import project_root, system_folder
 from ai_workflow.config.loader import Loaded
 from ai_workflow.config.system import detect
 from ai_workflow.errors import AiWorkflowError
@@ -32,14 +32,21 @@ class UnknownKeyError(AiWorkflowError):
 def check(*, options: ConfigOptions = _DEFAULTS) -> None:
     """Check every layer of the configuration, URLs, tokens, and the environment variables that are set.
 
+    Without --pipeline, the pipelines in `pipelines/` are checked, too.
+
     Args:
         options: Pipeline and environment.
     """
-    loaded = options.loaded
-    startup.check(loaded, os.environ)
-    used = sum(layer.exists for layer in loaded.layers)
-    settings = loaded.settings
-    print(f"configuration ok: pipeline {settings.pipeline}, environment {settings.environment}, {used} layers")
+    configurations = [options.loaded]
+    if options.pipeline is None:
+        root = project_root(None, os.environ)
+        configurations += project_pipelines.load(root, environment=options.environment).values()
+    for loaded in configurations:
+        startup.check(loaded, os.environ)
+    for loaded in configurations:
+        used = sum(layer.exists for layer in loaded.layers)
+        settings = loaded.settings
+        print(f"configuration ok: pipeline {settings.pipeline}, environment {settings.environment}, {used} layers")
 
 
 @app.command

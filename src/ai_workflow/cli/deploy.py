@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ai_workflow.cli.common_options import ConfigOptions
-from ai_workflow.config import layers, project, variables
+from ai_workflow.config import layers, project, project_pipelines, variables
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import prefect_settings, server
@@ -51,7 +51,9 @@ def deploy(
     file = file or project.path("prefect.yaml")
     try:
         loaded = options.loaded
-        variables.check(loaded, os.environ, "bootstrap")
+        pipelines = project_pipelines.load(file.resolve().parent, environment=options.environment)
+        for each in (loaded, *pipelines.values()):
+            variables.check(each, os.environ, "bootstrap")
         settings = loaded.settings
         source = _source(file, options, settings, git, ref, git_token_block)
         if relay_url:

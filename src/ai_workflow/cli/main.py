@@ -22,6 +22,7 @@ _COMMANDS = (
     ("serve", "serve:serve", "Serve predictions over HTTP by latest, else stable, else the default response."),
     ("models", "models:app", "List, verify, pin, promote, roll back and prune published versions."),
     ("trace", "trace:trace", "Show the stages of a run, with durations, results and errors."),
+    ("pipeline", "pipeline:app", "List the pipelines of pipelines/, and write their deployments to prefect.yaml."),
     ("config", "config:app", "Check, show and explain the configuration."),
     ("up", "stack:up", "Start the whole stack on this machine."),
     ("down", "stack:down", "Stop the stack; data, history and logs stay."),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ai_workflow.config import pipeline_folders
 from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.system import System, detect
 
@@ -134,7 +135,11 @@ def _named(root: Path, path: str | Path | None, source: str) -> Layer | Problem:
         return Layer(None, False, "not given", source)
     named = Path(path).expanduser()
     # A worker may run in another folder than the one that the parameter of a deployment is relative to.
-    layer = _layer(root, named if named.exists() else root / named, source)
+    existing = next((each for each in (named, root / named) if each.is_file()), None)
+    existing = existing or pipeline_folders.file_of(root, str(path))
+    layer = _layer(root, existing or (named if named.exists() else root / named), source)
     if layer.exists:
         return layer
-    return Problem(source, 0, "", f"{path} does not exist. Correct --pipeline (PIPELINE=) or AIW_CONFIG")
+    names = ", ".join(pipeline_folders.names(root))
+    known = f". pipelines/ has {names}" if names else ""
+    return Problem(source, 0, "", f"{path} does not exist. Correct --pipeline (PIPELINE=) or AIW_CONFIG{known}")

@@ -29,7 +29,7 @@ _ANNOTATIONS = {
     "log_level": LogLevel,
 }
 _DESCRIPTIONS = {
-    "config": "pipeline file; the pipeline of `config/base.yaml` if not given.",
+    "config": "pipeline file, or the name of a pipeline in `pipelines/`; that of `config/base.yaml` if not given.",
     "environment": "which `config/<environment>.yaml` applies.",
     "traceparent": "W3C header of the caller, whose trace this run then belongs to.",
     "log_level": "DEBUG, INFO, WARNING or ERROR, for this run only.",

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 
 Pipeline = Annotated[
-    str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^$|\.ya?ml$"}, {"type": "null"}]})
+    str | None,
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^$|\.ya?ml$|^[a-z][a-z0-9_]*$"}, {"type": "null"}]}),
 ]
 Environment = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ai_workflow.config import loader, variables
+from ai_workflow.config.loader import Loaded
 from ai_workflow.config.settings import Settings
 from ai_workflow.orchestration import run_identity, run_logs, temporary_store
 
@@ -32,14 +33,22 @@ class FlowRequest:
     traceparent: str | None = None
     log_level: str | None = None
 
+    def load(self) -> Loaded:
+        """Return the configuration of the run.
+
+        Raises:
+            ConfigError: the configuration is not valid.
+        """
+        overrides = {**(self.overrides or {}), **({"logging.level": self.log_level} if self.log_level else {})}
+        return loader.load(self.config, environment=self.environment, overrides=overrides)
+
     async def prepare(self, trace_id: str) -> Settings:
         """Load and check the settings, set up the log, and name the flow run in Prefect.
 
         Raises:
             AiWorkflowError: the configuration is not valid, or Prefect would delete the store with the run.
         """
-        overrides = {**(self.overrides or {}), **({"logging.level": self.log_level} if self.log_level else {})}
-        loaded = loader.load(self.config, environment=self.environment, overrides=overrides)
+        loaded = self.load()
         variables.check(loaded, os.environ, "run")
         settings = loaded.settings
         run_logs.set_up(settings)

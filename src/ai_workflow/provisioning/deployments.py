@@ -6,7 +6,6 @@ The paused state of an existing deployment or schedule is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,15 +13,13 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
+from ai_workflow.provisioning import schedules
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.orphans import Orphans
 from ai_workflow.provisioning.ownership import claim, is_owner
 from ai_workflow.provisioning.predeploy import CheckedDeployment
 
-# A fixed anchor, because with the current time each interval schedule would differ from the existing one.
-ANCHOR = "2020-01-01T00:00:00Z"
 _PAGE = 200
 # Parameters without effect, so that the form of a deployment in the UI has fields for them.
 _UNSET: Mapping[str, Any] = {"config": "", "overrides": {}, "traceparent": "", "log_level": ""}
@@ -96,12 +93,12 @@ class Deployments:
         flow_id = current.flow_id if current else await self._client.create_flow_from_name(deployment.flow.name)
         active = {schedule.slug: schedule.active for schedule in current.schedules} if current else {}
         remaining = dict(fields)
-        schedules = remaining.pop("schedules")
+        declared = remaining.pop("schedules")
         options = remaining.pop("concurrency_options")
         return await self._client.create_deployment(
             flow_id=flow_id,
             name=deployment.entry.name,
-            schedules=[_schedule(schedule, active) for schedule in schedules],
+            schedules=[_schedule(schedule, active) for schedule in declared],
             concurrency_options=ConcurrencyOptions.model_validate(options) if options else None,
             # None keeps the current value.
             paused=deployment.entry.get("paused") if current is None else None,
@@ -116,10 +113,11 @@ def declaration(deployment: CheckedDeployment, source: Source) -> dict[str, Any]
     limit = entry.get("concurrency_limit")
     options = {key: value for key, value in limit.items() if key != "limit"} if isinstance(limit, dict) else None
     description = (deployment.flow.description or "").partition("\nArgs:")[0].strip()
+    pipeline = deployment.entry.pipeline or source.pipeline
     return {
         "version": entry.get("version", source.version),
-        "description": source.links.below(entry.get("description", description), deployment.flow.name, source.pipeline),
-        "tags": sorted({*entry.get("tags", []), *source.owner.tags}),
+        "description": source.links.below(entry.get("description", description), deployment.flow.name, pipeline),
+        "tags": sorted({*entry.get("tags", []), *source.owner.tags_of(pipeline)}),
         "parameters": {
             **_accepted({**_UNSET, "environment": source.environment, **source.parameters}, deployment),
             **entry.get("parameters", {}),
@@ -163,10 +161,12 @@ def _differences(fields: Mapping[str, Any], deployment: DeploymentResponse) -> l
     limit, options = deployment.global_concurrency_limit, deployment.concurrency_options
     current["concurrency_limit"] = limit.limit if limit else None
     current["concurrency_options"] = options.model_dump(mode="json", exclude_none=True) if options else None
-    schedules = [_comparable(each.slug, each.schedule, each.parameters) for each in deployment.schedules]
-    current["schedules"] = sorted(schedules, key=str)
-    schedules = [_comparable(each["slug"], _when(each), each.get("parameters")) for each in fields["schedules"]]
-    declared = {**fields, "schedules": sorted(schedules, key=str)}
+    present = [_comparable(each.slug, each.schedule, each.parameters) for each in deployment.schedules]
+    current["schedules"] = sorted(present, key=str)
+    wanted = [
+        _comparable(each["slug"], schedules.of_entry(each), each.get("parameters")) for each in fields["schedules"]
+    ]
+    declared = {**fields, "schedules": sorted(wanted, key=str)}
     if declared["concurrency_options"] and current["concurrency_options"]:
         # The server adds defaults for options that are not declared.
         current["concurrency_options"] = {
@@ -177,23 +177,11 @@ def _differences(fields: Mapping[str, Any], deployment: DeploymentResponse) -> l
 
 def _schedule(declared: Mapping[str, Any], active: Mapping[str | None, bool]) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(
-        schedule=_when(declared),
+        schedule=schedules.of_entry(declared),
         slug=declared["slug"],
         parameters=declared.get("parameters") or {},
         active=active.get(declared["slug"], declared.get("active", True)),
     )
-
-
-def _when(schedule: Mapping[str, Any]) -> IntervalSchedule | CronSchedule | RRuleSchedule:
-    zone = {"timezone": schedule.get("timezone", "UTC")}
-    if "interval" in schedule:
-        seconds = timedelta(seconds=schedule["interval"])
-        return IntervalSchedule.model_validate(
-            {"interval": seconds, "anchor_date": schedule.get("anchor_date", ANCHOR), **zone}
-        )
-    if "cron" in schedule:
-        return CronSchedule(cron=schedule["cron"], day_or=schedule.get("day_or", True), **zone)
-    return RRuleSchedule(rrule=schedule["rrule"], **zone)
 
 
 def _comparable(slug: str | None, when: Any, parameters: Mapping[str, Any] | None) -> dict[str, Any]:

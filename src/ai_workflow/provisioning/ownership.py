@@ -43,10 +43,9 @@ class Owner:
         """The tag that marks the deployments of this owner."""
         return f"{_TAG}{self.pipeline}/{self.environment}"
 
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """All tags of the deployments and runs of this owner."""
-        return self.tag, f"pipeline:{self.pipeline}", f"environment:{self.environment}"
+    def tags_of(self, pipeline: str) -> tuple[str, ...]:
+        """Return the tags of the deployments and runs of this owner for a pipeline."""
+        return self.tag, f"pipeline:{pipeline}", f"environment:{self.environment}"
 
     def __str__(self) -> str:
         return f"pipeline '{self.pipeline}', environment '{self.environment}', project {self.project}"

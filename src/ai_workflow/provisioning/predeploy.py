@@ -18,7 +18,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.provisioning import prefect_file
+from ai_workflow.provisioning import pipeline_entries, prefect_file, schedules
 from ai_workflow.provisioning.prefect_file import Entry, PrefectFileError
 from ai_workflow.runtime import standard_output
 
@@ -45,6 +45,7 @@ def check(path: Path, environment: Mapping[str, str] = os.environ) -> list[Check
 
     Raises:
         PrefectFileError: the file is invalid; with every problem.
+        ConfigError: a pipeline in `pipelines/` is not valid.
     """
     entries, problems = prefect_file.read(path, environment)
     flows: dict[str, Flow[..., Any] | str] = {}
@@ -60,6 +61,7 @@ def check(path: Path, environment: Mapping[str, str] = os.environ) -> list[Check
         deployment = CheckedDeployment(entry, flow, closed_schema(flow))
         problems += [f"deployment {entry.name}: {problem}" for problem in _problems(deployment, path.parent)]
         checked.append(deployment)
+    problems += pipeline_entries.check(path)
     if problems:
         raise PrefectFileError.of(path, problems)
     return checked
@@ -92,6 +94,8 @@ def _parameters(deployment: CheckedDeployment) -> Iterator[str]:
     defaults = deployment.entry.get("parameters", {})
     yield from _against(defaults, deployment.schema, "parameters")
     for number, schedule in enumerate(deployment.entry.get("schedules", [])):
+        if problem := schedules.problem_of(schedule):
+            yield f"schedules[{number}] {problem}"
         prefix = f"schedules[{number}].parameters"
         yield from _against(
             {**defaults, **(schedule.get("parameters") or {})}, deployment.schema, prefix, complete=True

@@ -22,6 +22,7 @@ KEYS = (
 POOL_KEYS = ("name", "work_queue_name", "job_variables")
 SCHEDULE_KEYS = ("interval", "anchor_date", "cron", "day_or", "rrule", "timezone", "active", "parameters", "slug")
 LIMIT_KEYS = ("limit", "collision_strategy", "grace_period_seconds")
+PIPELINE_TAG = "pipeline:"
 STRATEGIES = ("ENQUEUE", "CANCEL_NEW")
 _VARIABLE = re.compile(r"\{\{\s*\$([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _PLACEHOLDER = re.compile(r"\{\{\s*(prefect\.(?:blocks|variables)\.[^}\s]+)\s*\}\}")
@@ -53,6 +54,12 @@ class Entry:
         """The deployment's name."""
         return str(self.fields["name"])
 
+    @property
+    def pipeline(self) -> str | None:
+        """The pipeline of its tag `pipeline:<name>`, None without one."""
+        names = [tag.removeprefix(PIPELINE_TAG) for tag in self.get("tags", []) if str(tag).startswith(PIPELINE_TAG)]
+        return names[0] if names else None
+
 
 def read(path: Path, environment: Mapping[str, str] = os.environ) -> tuple[list[Entry], list[str]]:
     """Return the deployments of a file, each with the pull steps of the file, and the problems.
@@ -78,7 +85,7 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> tuple[list[
         problems += [f"{title}: {problem}" for problem in problems_of_item]
         if not problems_of_item:
             entries.append(Entry(_filled(entry, environment)))
-    names = [str(item.get("name")) for item in listed]
+    names = [f"{str(item.get('entrypoint')).rpartition(':')[2]}/{item.get('name')}" for item in listed]
     problems += [f"two deployments are named {name}" for name in sorted({n for n in names if names.count(n) > 1})]
     return entries, problems
 

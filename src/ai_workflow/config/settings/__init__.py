@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.config.settings.column import Column, ColumnType
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Fraction, Name, Scope
-from ai_workflow.config.settings.deploy import Deploy, Reactions
+from ai_workflow.config.settings.deploy import Deploy, DeploymentOptions, Deployments, Reactions
 from ai_workflow.config.settings.engine import Engine
 from ai_workflow.config.settings.environment import Database, Logging, Model, StoreSection
 from ai_workflow.config.settings.evaluation import Evaluation
@@ -50,6 +50,8 @@ __all__ = [
     "CsvSource",
     "Database",
     "Deploy",
+    "DeploymentOptions",
+    "Deployments",
     "Engine",
     "Evaluate",
     "Evaluation",
@@ -107,6 +109,7 @@ class Settings(ConfigModel):
     evaluate: Evaluate = Evaluate()
     inference: Inference = Inference()
     evaluation: Evaluation = Evaluation()
+    deployments: Deployments = Deployments()
     store: StoreSection = StoreSection()
     engine: Engine = Engine()
     model: Model = Model()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
+from ai_workflow.config import layers, pipeline_folders
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import refused_runs, run_logs
@@ -25,6 +27,22 @@ class MaintenanceRun:
 
     settings: Settings
     request: FlowRequest
+
+    def of_pipeline(self, name: str) -> MaintenanceRun | None:
+        """Return the run with the settings of a pipeline in `pipelines/`, None if the project has none of that name.
+
+        Raises:
+            ConfigError: the configuration of the pipeline is not valid.
+        """
+        if not _is_in_project(name):
+            return None
+        request = replace(self.request, config=pipeline_folders.PipelineFolder(name).file)
+        return MaintenanceRun(request.load().settings, request)
+
+    @property
+    def deployment(self) -> str | None:
+        """The name of the deployments of the pipeline, None unless it is one in `pipelines/`."""
+        return self.settings.pipeline if _is_in_project(self.settings.pipeline) else None
 
 
 async def execute(
@@ -48,3 +66,8 @@ async def execute(
             logs.logger(request.flow).error("%s", error)
             return Failed(message=str(error))
     return result.outcome() if isinstance(result, FlowResult) else result
+
+
+def _is_in_project(pipeline: str) -> bool:
+    """Return whether the project has a pipeline in `pipelines/`."""
+    return pipeline_folders.file_of(layers.project_root(None, os.environ), pipeline) is not None
