@@ -42,7 +42,7 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         accept_empty=True,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
-    functions = own_features.references([function["path"] for function in spec.get("derived", [])])
+    functions = own_features.references_of(spec)
     featured = await run.stage(feature_engineering.apply, clean, spec, loads=functions)
     options = inference.InferenceOptions(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout

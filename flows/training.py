@@ -22,7 +22,7 @@ async def training(run: PipelineRun) -> FlowResult:
     """Train, judge and publish a model."""
     s = run.settings
     family = await asyncio.to_thread(protocol.check, s.trainer.kind)
-    functions = await asyncio.to_thread(own_features.check, s.features.derive)
+    functions = await asyncio.to_thread(own_features.check, s.features.functions)
     source = s.reading(s.source)
     loaded = await run.stage(
         data_loader.load,

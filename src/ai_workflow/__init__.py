@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ai_workflow.config.settings import Settings
     from ai_workflow.datasets.partitions import Dataset
     from ai_workflow.errors import AiWorkflowError, StageError, TransientError
-    from ai_workflow.features.own_features import FeatureFunction
+    from ai_workflow.features.own_features import FeatureFunction, FittedFeature
     from ai_workflow.orchestration.flow_definition import pipeline_flow
     from ai_workflow.orchestration.flow_result import FlowResult
     from ai_workflow.orchestration.pipeline_run import PipelineRun
@@ -28,6 +28,7 @@ __all__ = [
     "AiWorkflowError",
     "Dataset",
     "FeatureFunction",
+    "FittedFeature",
     "FlowResult",
     "PipelineRun",
     "Predict",
@@ -48,6 +49,7 @@ _LOCATIONS = {
     "AiWorkflowError": ("errors", "AiWorkflowError"),
     "Dataset": ("datasets.partitions", "Dataset"),
     "FeatureFunction": ("features.own_features", "FeatureFunction"),
+    "FittedFeature": ("features.own_features", "FittedFeature"),
     "FlowResult": ("orchestration.flow_result", "FlowResult"),
     "PipelineRun": ("orchestration.pipeline_run", "PipelineRun"),
     "Predict": ("training.protocol", "Predict"),

@@ -48,10 +48,23 @@ def age_decade(rows):
 
 def kind_and_month(rows):
     return pd.DataFrame({"kind_month": rows.kind + rows.seen.dt.month.astype("Int64").astype("string")})
+
+class KindAge:
+    def fit(self, parts):
+        return pd.concat(parts).groupby("kind").age.mean().to_dict()
+
+    def transform(self, rows, state):
+        return rows.age - rows.kind.map(state)
 """
 # Any free port.
 SERVICE = {"port": 0}
-DERIVE = ["features:age_decade", "credit.features:kind_and_month"]
+FORMULAS = [
+    {"kind": "ratio", "column": "age", "divisor": "age", "name": "one"},
+    {"kind": "log1p", "column": "age"},
+    {"kind": "bins", "column": "age", "count": 5},
+]
+DERIVE = ["features:age_decade", "credit.features:kind_and_month", *FORMULAS, "credit.features:KindAge"]
+DERIVED = ["age_decade", "kind_month", "one", "log1p_age", "age_bin", "KindAge"]
 
 
 @pytest.fixture
@@ -103,8 +116,9 @@ def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_
     for run in (team.train(PIPELINE), team.score(PIPELINE)):
         assert run.code == 0, run.output
     spec = json.loads(team.registry.read(team.registry.get("latest"), "features.json"))
-    assert [function["path"] for function in spec["derived"]] == DERIVE
-    assert [feature["name"] for feature in spec["features"] if feature.get("derived")] == ["age_decade", "kind_month"]
+    paths = [function["path"] for function in spec["derived"] if "formula" not in function]
+    assert paths == [item for item in DERIVE if isinstance(item, str)]
+    assert [feature["name"] for feature in spec["features"] if feature.get("derived")] == DERIVED
     fault = team.folder / "fault"
 
     with Running(team.folder / PIPELINE, team.var, TEAM_FAULT=str(fault)) as service:

@@ -184,8 +184,13 @@ def failure(team: TeamFolder, store: Store, text: str, path: str = "team_feature
         ("def f(rows): return pd.get_dummies(rows.city)", "for some rows, and"),
         ("def f(rows): return rows.city.fillna('x').astype('category').cat.codes", "among other rows, and"),
         ("def f(rows): return rows.age.astype(int)", "at {file}:3, for a row without values. A request may have null"),
-        ("class f: pass", "is type, not a function. Name a function"),
-        ("f = 5", "is int, not a function"),
+        ("class f: pass", "is f, neither a function nor an object with fit and transform. Name a function"),
+        (
+            "class f:\n    def fit(self, parts): return 1",
+            "is f, neither a function nor an object with fit and transform",
+        ),
+        ("class f:\n    def __init__(self): raise ValueError('no')", "the class raised ValueError: no at {file}:4"),
+        ("f = 5", "is int, neither a function"),
         ("import not_there_at_all\ndef f(rows): return rows.age", "needs the module not_there_at_all, which is not in"),
     ],
 )

@@ -113,6 +113,9 @@ class Checker:
         """Return whether an error follows from a problem that is reported already."""
         if error["type"] in _ABSENT and self.partial:
             return True
+        # Where text and mappings are valid, pydantic says of an invalid mapping also that it is no text.
+        if error["type"] == "string_type" and schema.is_union(path) and members(at(self.root, path)):
+            return True
         is_own_check = error["type"] == "value_error"
         return path in self.bad or (is_own_check and any(bad[: len(path)] == path for bad in self.bad))
 

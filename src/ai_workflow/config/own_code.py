@@ -27,8 +27,8 @@ def problems(settings: Settings, tree: Node) -> Iterator[Problem]:
 def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
     if settings.trainer.kind not in TRAINERS and (path := names.path("trainers", settings.trainer.kind)):
         yield ("trainer", "kind"), path
-    for number, text in enumerate(settings.features.derive):
-        if path := names.path("features", text):
+    for number, item in enumerate(settings.features.derive):
+        if isinstance(item, str) and (path := names.path("features", item)):
             yield ("features", "derive", number), path
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ai_workflow import json_text
+from ai_workflow.config.settings import DerivedFeature
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import SOURCE, Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.features import own_features, transform
+from ai_workflow.features import column_formulas, own_features, transform
 from ai_workflow.features.function_inputs import FunctionInputs
-from ai_workflow.features.own_features import KEY, OwnFeatures
+from ai_workflow.features.own_features import KEY, FittedFeature, OwnFeatures
+from ai_workflow.json_text import NonFiniteNumberError
+from ai_workflow.plugins import objects
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -22,10 +27,17 @@ if TYPE_CHECKING:
 
 Values = dict[str, "np.ndarray"]
 _SAMPLE_ROWS, _SINGLE_ROWS, _ROWS_AT_ONCE = 200, 20, 10_000
+# Characters of the state of a function, which each version and each process of a model has.
+_MAX_STATE = 16 * 1024 * 1024
 
 
 def add(
-    store: Store, dataset: Dataset, spec: FeatureSpec, paths: Sequence[str], max_categories: int, min_count: int
+    store: Store,
+    dataset: Dataset,
+    spec: FeatureSpec,
+    derive: Sequence[str | DerivedFeature],
+    max_categories: int,
+    min_count: int,
 ) -> FeatureSpec:
     """Return a spec with the features of functions after its own.
 
@@ -33,7 +45,7 @@ def add(
         store: has the rows.
         dataset: clean rows.
         spec: the spec without functions.
-        paths: dotted paths or entry points of the functions.
+        derive: dotted paths or entry points of the functions, and features derived from columns.
         max_categories: the number of most frequent texts with an index of their own.
         min_count: rarer texts share the index of unseen texts.
 
@@ -45,10 +57,12 @@ def add(
     sample = _sample(store, dataset, inputs)
     derived: list[OwnFunction] = []
     features: list[Feature] = []
-    for path in paths:
-        kinds = _check(path, inputs, sample)
-        _check_names(path, kinds, {*dataset.info["schema"], *(each["name"] for each in [*spec["features"], *features])})
-        derived.append({"path": path, "code": own_features.code_of(path), "columns": list(kinds)})
+    for item in derive:
+        own = _formula(item, inputs, spec) if not isinstance(item, str) else _own_code(item, store, dataset, spec)
+        kinds = _check(own, inputs, sample)
+        used = {*dataset.info["schema"], *(each["name"] for each in [*spec["features"], *features])}
+        _check_names(own["path"], kinds, used)
+        derived.append({**own, "columns": list(kinds)})
         features += [_feature(name, is_number=is_number) for name, is_number in kinds.items()]
     added: FeatureSpec = {**spec, "features": [*spec["features"], *features], "derived": derived}
     for name, counts in _counts(store, dataset, added).items():
@@ -56,6 +70,51 @@ def add(
         feature = next(each for each in features if each["name"] == name)
         feature["vocabulary"] = [text for text, count in ordered[:max_categories] if count >= min_count]
     return added
+
+
+def _formula(item: DerivedFeature, inputs: FunctionInputs, spec: FeatureSpec) -> OwnFunction:
+    schema = {name: spec["schema"][name] for name in inputs.names}
+    formula = column_formulas.fit(item, schema, spec["statistics"])
+    return {
+        "path": column_formulas.label(formula),
+        "code": column_formulas.DEFINITION,
+        "columns": [],
+        "formula": formula,
+    }
+
+
+def _own_code(path: str, store: Store, dataset: Dataset, spec: FeatureSpec) -> OwnFunction:
+    own: OwnFunction = {"path": path, "code": own_features.code_of(path), "columns": []}
+    function = own_features.load(path)
+    if own_features.is_fitted(function):
+        own["state"] = _state(path, function, store, dataset, spec)
+    return own
+
+
+def _state(path: str, function: FittedFeature, store: Store, dataset: Dataset, spec: FeatureSpec) -> Any:
+    """Return what a function learns from the training rows.
+
+    Raises:
+        StageError: it raises, or its result is no JSON or too large.
+    """
+    inputs = FunctionInputs(spec)
+    label = f"{KEY} {path}"
+    parts = (inputs.decode(inputs.encode(frame)) for frame in _training_rows(store, dataset, spec) if len(frame))
+    with objects.calls(label, "fit"):
+        state = function.fit(parts)
+    try:
+        text = json_text.line(state)
+    except (NonFiniteNumberError, TypeError, ValueError, RecursionError) as error:
+        remedy = (
+            "Return dicts with text keys, lists, texts, finite numbers and None; a numpy number as float(x) or int(x)"
+        )
+        raise StageError(f"{label}: the result of fit is not JSON: {error}", remedy) from error
+    if len(text) > _MAX_STATE:
+        raise StageError(
+            f"{label}: the result of fit has {len(text):,} characters as JSON, at most {_MAX_STATE:,} are kept",
+            "Keep less, such as the most frequent values only",
+        )
+    return json.loads(text)
 
 
 def _feature(name: str, *, is_number: bool) -> Feature:
@@ -70,13 +129,14 @@ def _sample(store: Store, dataset: Dataset, inputs: FunctionInputs) -> np.ndarra
     return inputs.encode(frame)
 
 
-def _check(path: str, inputs: FunctionInputs, sample: np.ndarray) -> dict[str, bool]:
+def _check(own: OwnFunction, inputs: FunctionInputs, sample: np.ndarray) -> dict[str, bool]:
     """Return the names of the features of a function, and whether each is a number.
 
     Raises:
-        StageError: it changes its rows, or the result for a row is not the same in each call.
+        StageError: it changes its rows or its state, or the result for a row is not the same in each call.
     """
-    function, rows = own_features.load(path), inputs.decode(sample)
+    path, state = own["path"], json_text.line(own.get("state"))
+    function, rows = own_features.load_trained(own), inputs.decode(sample)
     columns = own_features.call(path, function, rows)
     if not rows.equals(inputs.decode(sample)):
         raise StageError(f"{KEY} {path}: it changes the rows that it gets", "Begin with rows = rows.copy()")
@@ -97,6 +157,8 @@ def _check(path: str, inputs: FunctionInputs, sample: np.ndarray) -> dict[str, b
     except StageError as error:
         remedy = "A request may have null in each nullable column: return a missing value for it"
         raise StageError(f"{error.problem}, for a row without values", remedy) from error
+    if json_text.line(own.get("state")) != state:
+        raise StageError(f"{KEY} {path}: it changes the state that it gets", "Begin with state = copy.deepcopy(state)")
     return kinds
 
 
@@ -143,12 +205,18 @@ def _counts(store: Store, dataset: Dataset, spec: FeatureSpec) -> dict[str, Coun
     counts: dict[str, Counter[str]] = {each["name"]: Counter() for each in derived if each["kind"] == "category"}
     if not counts:
         return {}
-    functions, rule = OwnFeatures(spec), spec["split"]
+    functions = OwnFeatures(spec)
+    for frame in _training_rows(store, dataset, spec):
+        values = functions.of_rows(frame)
+        for name, counter in counts.items():
+            counter.update(text for text in values[name] if text is not None)
+    return counts
+
+
+def _training_rows(store: Store, dataset: Dataset, spec: FeatureSpec) -> Iterator[pd.DataFrame]:
+    """Yield the input columns of the training rows, some thousands at a time."""
+    rule = spec["split"]
     # A partition of one file has no `__source`, which is then not read.
     names = [*split.input_columns(rule), *transform.input_columns(spec), *([SOURCE] if "files" in rule else [])]
     for part, frame in partitions.frames(store, dataset, list(dict.fromkeys(names)), _ROWS_AT_ONCE):
-        is_training = ~split.is_holdout(frame, rule, part.source)
-        values = functions.of_rows(frame)
-        for name, counter in counts.items():
-            counter.update(text for text in values[name][is_training] if text is not None)
-    return counts
+        yield frame[~split.is_holdout(frame, rule, part.source)].reset_index(drop=True)

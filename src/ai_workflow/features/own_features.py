@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from ai_workflow.code_versions import closure
 from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import BrokenVersionError, StageError
+from ai_workflow.features import column_formulas
 from ai_workflow.features.function_inputs import FunctionInputs
 from ai_workflow.plugins import names, objects, own_versions
 from ai_workflow.plugins.names import CodePath
@@ -26,6 +27,16 @@ class FeatureFunction(Protocol):
 
     def __call__(self, rows: pd.DataFrame) -> pd.Series | pd.DataFrame:
         """Return one feature, named by the function, or a column for each feature; with the index of `rows`."""
+
+
+class FittedFeature(Protocol):
+    """A feature function that learns from the training rows; a class without arguments, or an object."""
+
+    def fit(self, parts: Iterable[pd.DataFrame]) -> Any:
+        """Return what `transform` needs, as JSON; `parts` are the training rows, some thousands at a time."""
+
+    def transform(self, rows: pd.DataFrame, state: Any) -> pd.Series | pd.DataFrame:
+        """Return the features of rows, like a feature function."""
 
 
 class OwnFeatures:
@@ -71,6 +82,11 @@ def code_path(text: str) -> CodePath:
     raise StageError(f"{KEY}: there is no feature function {text}", "Write module:name")
 
 
+def references_of(spec: FeatureSpec) -> tuple[str, ...]:
+    """Return the own code of a spec for a cache key."""
+    return references([function["path"] for function in spec.get("derived", []) if "formula" not in function])
+
+
 def references(paths: Sequence[str]) -> tuple[str, ...]:
     """Return the code of functions for a cache key; a function whose module is missing has none."""
     found = (own_versions.reference(code_path(text)) for text in paths)
@@ -99,25 +115,48 @@ def code_of(text: str) -> str:
     return fingerprint.of(reference if reference and "@" in reference else closure.read(path.module).digests)
 
 
-def load(text: str) -> Callable[[pd.DataFrame], Any]:
-    """Import a feature function.
+def load(text: str) -> Callable[[pd.DataFrame], Any] | FittedFeature:
+    """Import a feature function, or an object with `fit` and `transform`.
 
     Raises:
-        StageError: it is not found, fails to import, or is no function.
+        StageError: it is not found, fails to import, or is neither.
     """
     path = code_path(text)
-    _, function = objects.load(path, KEY)
-    if not callable(function) or isinstance(function, type):
-        raise StageError(f"{KEY} {path} is {type(function).__name__}, not a function", "Name a function of the module")
-    return function  # type: ignore[no-any-return]
+    label = f"{KEY} {path}"
+    _, found = objects.load(path, KEY)
+    if isinstance(found, type):
+        with objects.calls(label, "the class"):
+            found = found()
+    if is_fitted(found):
+        return found
+    if not callable(found) or hasattr(found, "fit"):
+        raise StageError(
+            f"{label} is {type(found).__name__}, neither a function nor an object with fit and transform",
+            "Name a function of the module, or a class with both methods",
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def is_fitted(function: object) -> TypeGuard[FittedFeature]:
+    """Return whether a feature function learns from the training rows."""
+    return all(callable(getattr(function, name, None)) for name in ("fit", "transform"))
+
+
+def bound(function: Any, state: Any) -> Callable[[pd.DataFrame], Any]:
+    """Return the function of rows; a fitted one has this state."""
+    rows_function: Callable[[pd.DataFrame], Any] = function
+    return (lambda rows: function.transform(rows, state)) if is_fitted(function) else rows_function
 
 
 def load_trained(own: OwnFunction) -> Callable[[pd.DataFrame], Any]:
     """Import a function of a version, whose code must be that of its training."""
-    try:
-        function, code = load(own["path"]), code_of(own["path"])
-    except StageError as error:
-        raise BrokenVersionError(error.problem, error.remedy) from error
+    if "formula" in own:
+        function, code = column_formulas.function(own["formula"]), column_formulas.DEFINITION
+    else:
+        try:
+            function, code = bound(load(own["path"]), own.get("state")), code_of(own["path"])
+        except StageError as error:
+            raise BrokenVersionError(error.problem, error.remedy) from error
     if code != own["code"]:
         raise BrokenVersionError(
             f"{KEY} {own['path']}: its code {code} is not the code {own['code']} that the version was trained with",

@@ -27,11 +27,16 @@ class Feature(TypedDict):
 
 
 class OwnFunction(TypedDict):
-    """A feature function: its dotted path or entry point, the digest of its code, and the columns that it returns."""
+    """A function of features: own code with its path and the digest of its code, or a `formula` of columns.
+
+    `columns` are the features that it returns, `state` is what a fitted function has learned from the training rows.
+    """
 
     path: str
     code: str
     columns: list[str]
+    formula: NotRequired[dict[str, Any]]
+    state: NotRequired[Any]
 
 
 class Threshold(TypedDict):

@@ -191,7 +191,7 @@ def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: 
 
 
 def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprint: str) -> Partition:
-    own = own_features.references([function["path"] for function in spec.get("derived", [])])
+    own = own_features.references_of(spec)
     key = fingerprint.of("features", fingerprint.code_version(__name__, *own), part.sha256, spec_fingerprint)
 
     def compute(stem: str) -> PartitionRecord:

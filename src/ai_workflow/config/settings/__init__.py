@@ -10,9 +10,9 @@ from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.config.settings.column import Column, ColumnType
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Fraction, Name, Scope
 from ai_workflow.config.settings.deploy import Deploy, DeploymentOptions, Deployments, Reactions
-from ai_workflow.config.settings.engine import Engine
-from ai_workflow.config.settings.environment import Database, Logging, Model, StoreSection
+from ai_workflow.config.settings.environment import Database, Engine, Logging, Model, StoreSection
 from ai_workflow.config.settings.evaluation import Evaluation
+from ai_workflow.config.settings.features import DerivedFeature, FeatureOptions
 from ai_workflow.config.settings.monitoring import Monitoring
 from ai_workflow.config.settings.operations import Promotion, Recovery, Retention
 from ai_workflow.config.settings.service import Inference, PredictionLog, Service
@@ -32,7 +32,6 @@ from ai_workflow.config.settings.training import (
     Checkpoint,
     ClassMetric,
     Evaluate,
-    FeatureOptions,
     Metric,
     Split,
     Trainer,
@@ -52,6 +51,7 @@ __all__ = [
     "Deploy",
     "DeploymentOptions",
     "Deployments",
+    "DerivedFeature",
     "Engine",
     "Evaluate",
     "Evaluation",

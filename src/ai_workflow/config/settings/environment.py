@@ -1,4 +1,4 @@
-"""Settings of the place where a pipeline runs: store, model folder, database and logs."""
+"""Settings of the place where a pipeline runs: store, threads, model folder, database and logs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from ai_workflow.config.settings.config_model import ConfigModel, Scope
+from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Scope
 from ai_workflow.secret_values import Secret
 from ai_workflow.telemetry import logs
 
@@ -16,6 +16,13 @@ class StoreSection(ConfigModel):
 
     scope: ClassVar[Scope] = "deployment"
     root: str = "./var"
+
+
+class Engine(ConfigModel):
+    """Threads of the stages that compute partitions; None: the usable CPUs, at most 4."""
+
+    scope: ClassVar[Scope] = "deployment"
+    threads: Annotated[int | None, NOT_IN_KEY] = Field(default=None, ge=1, le=64)
 
 
 class Model(ConfigModel):

@@ -1,4 +1,4 @@
-"""Settings of training: features, model family, parameters, checkpoints, quality gate."""
+"""Settings of training: model family, parameters, checkpoints, quality gate."""
 
 from __future__ import annotations
 
@@ -60,26 +60,6 @@ class Trainer(ConfigModel):
     def used(self) -> ConfigModel:
         """Return the section without `validation` if early stopping is disabled."""
         return self if self.early_stopping else self._without("validation")
-
-
-class FeatureOptions(ConfigModel):
-    """Conversion of columns to features."""
-
-    scope: ClassVar[Scope] = "pipeline"
-    max_categories: int = Field(default=255, ge=1, description="number of categories kept, the most frequent ones")
-    min_count: int = Field(
-        default=1, ge=1, description="minimum number of rows of a category; rarer values count as unseen"
-    )
-    derive: tuple[str, ...] = Field(default=(), description="feature functions of own code, as module:function")
-
-    @field_validator("derive")
-    @classmethod
-    def _check_derive(cls, derive: tuple[str, ...]) -> tuple[str, ...]:
-        if problems := [problem for text in derive if (problem := names.problem("features", text, ()))]:
-            raise ValueError("; ".join(problems))
-        if twice := sorted({text for text in derive if derive.count(text) > 1}):
-            raise ValueError(f"has {', '.join(twice)} twice")
-        return derive
 
 
 Metric = Literal[
