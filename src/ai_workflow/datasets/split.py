@@ -61,8 +61,9 @@ def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
 
 def input_columns(rule: SplitRule) -> list[str]:
     """Return the columns of clean rows that `is_holdout` reads, apart from `__source`."""
-    by_time = rule["timestamp"] if rule["cutoff"] else None
-    columns = (ID, by_time, rule.get("group"), rule.get("class_column"), rule.get("column"))
+    if rule["cutoff"] and rule["timestamp"]:
+        return [rule["timestamp"]]
+    columns = (ID, rule.get("group"), rule.get("class_column"), rule.get("column"))
     return list(dict.fromkeys(name for name in columns if name))
 
 

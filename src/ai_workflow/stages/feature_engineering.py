@@ -215,15 +215,23 @@ def to_features(rows: pa.Table, spec: FeatureSpec, source: str = "") -> pa.Table
     columns = {name: rows[name] for name in (ROW, SOURCE, ID) if name in rows.column_names}
     if spec["target"] in rows.column_names:
         rule = spec["split"]
-        names = [name for name in (SOURCE,) if name in rows.column_names]
-        frame = parquet.to_frame(rows.select(list(dict.fromkeys([*split.input_columns(rule), spec["target"], *names]))))
-        target = frame[spec["target"]]
-        if spec["classes"] is not None:
-            target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
-        columns[TARGET] = pa.array(target.astype("float64"), from_pandas=True)
+        names = [*split.input_columns(rule), *(name for name in (SOURCE,) if name in rows.column_names)]
+        frame = parquet.to_frame(rows.select(names))
+        columns[TARGET] = _target(rows[spec["target"]], spec["classes"])
         if weight := spec.get("weight"):
             columns[WEIGHT] = rows[weight].cast(pa.float64())
         columns[HOLDOUT] = pa.array(split.is_holdout(frame, rule, source))
         if "group" in rule:
             columns[GROUP] = pa.array(split.group_keys(frame, rule), pa.string())
     return pa.table({**columns, **feature_columns.build(rows, spec)})
+
+
+def _target(values: pa.ChunkedArray, classes: list[str] | None) -> pa.ChunkedArray:
+    """Return the (n,) float64 target: its numbers, or the index of each class."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if classes is not None:
+        values = pc.index_in(values, value_set=pa.array(classes, values.type))
+        values = pc.fill_null(values, UNKNOWN_CLASS)
+    return values.cast(pa.float64(), safe=False)
