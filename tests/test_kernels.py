@@ -34,8 +34,9 @@ def check_column(texts: list[str | None], column: Column, rules: CellRules) -> N
     expected, expected_findings = cells.clean(pd.Series(texts, dtype="str"), column, rules, spelling)
     array = parquet.to_table(pd.DataFrame({"x": expected}))["x"].combine_chunks()
     cells_read = pa.chunked_array([pa.array(texts, pa.string())])
-    for numbers in (None, plain_text.numbers(clean_column.contiguous(cells_read))):
-        values, findings = clean_column.clean(cells_read, column, rules, spelling, numbers)
+    text = clean_column.contiguous(cells_read)
+    for plain in (None, plain_text.numbers(text), plain_text.timestamps(text)):
+        values, findings = clean_column.clean(cells_read, column, rules, spelling, plain)
         assert rejected_rows(findings) == rejected_rows(expected_findings), (texts, column)
         assert values.type == array.type
         assert bits(values) == bits(array), (texts, column)

@@ -56,7 +56,7 @@ def _write(
     def clean_tables() -> Iterator[pa.Table]:
         nonlocal without_target
         for table in loaded.slices(at_once):
-            checked = row_checks.check(table, columns, rules, source, loaded.numbers)
+            checked = row_checks.check(table, columns, rules, source, loaded.plain)
             without_target += checked.without_target
             if checked.findings:
                 rejected.append(quarantine.of_table(table, checked.findings, source))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion, parquet
 from ai_workflow.datasets.kernels import clean_column
-from ai_workflow.datasets.kernels.plain_text import Numbers
+from ai_workflow.datasets.kernels.plain_text import Plain
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE
 from ai_workflow.features.row_rules import RowRules
 
@@ -25,7 +25,7 @@ class CheckedRows(NamedTuple):
 
 
 def check(
-    table: pa.Table, columns: dict[str, Column], rules: RowRules, source: str, numbers: dict[str, Numbers]
+    table: pa.Table, columns: dict[str, Column], rules: RowRules, source: str, plain: dict[str, Plain]
 ) -> CheckedRows:
     """Return the typed rows that pass all checks, and the findings in the others; a row without target has none.
 
@@ -34,7 +34,7 @@ def check(
         columns: the declarations of the columns that are kept.
         rules: the rules of the rows.
         source: the name of the file of a table without `__source`.
-        numbers: plain numbers of columns that were read before; each is removed once it is used.
+        plain: plain values of columns that were read before; each is removed once it is used.
     """
     import numpy as np
     import pyarrow as pa
@@ -46,7 +46,7 @@ def check(
         is_target = name == rules.target
         declared = column.model_copy(update={"nullable": False}) if is_target else column
         spelling = rules.spelling(name)
-        typed[name], found = clean_column.clean(table[name], declared, rules.cells, spelling, numbers.pop(name, None))
+        typed[name], found = clean_column.clean(table[name], declared, rules.cells, spelling, plain.pop(name, None))
         if is_target:
             unlabelled = next((rows for reason, rows in found if reason == coercion.IS_MISSING), unlabelled)
         if is_target and rules.task == "classification":

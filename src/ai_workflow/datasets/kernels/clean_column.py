@@ -10,7 +10,7 @@ from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.kernels import exact, text_coercion
 from ai_workflow.datasets.kernels.exact import Finding
-from ai_workflow.datasets.kernels.plain_text import Numbers
+from ai_workflow.datasets.kernels.plain_text import Numbers, Plain
 from ai_workflow.datasets.notation import missing_words
 from ai_workflow.datasets.partitions import ROW, SOURCE
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def clean(
-    values: pa.ChunkedArray, column: Column, rules: CellRules, spelling: Spelling, numbers: Numbers | None = None
+    values: pa.ChunkedArray, column: Column, rules: CellRules, spelling: Spelling, plain: Plain | None = None
 ) -> tuple[pa.Array, list[Finding]]:
     """Return the result of `cells.clean` for an Arrow column.
 
@@ -28,24 +28,24 @@ def clean(
         column: the declaration of the column.
         rules: the rules of the training source.
         spelling: the spelling of the column in the training source.
-        numbers: the plain numbers in the values, if they were read before.
+        plain: the plain numbers or timestamps in the values, if they were read before.
     """
     import pyarrow as pa
 
     if not pa.types.is_string(values.type) or spelling.kind != cells.TEXT:
         return exact.to_arrow(*cells.clean(exact.to_series(values), column, rules, spelling))
-    if numbers is not None and not rules.numbers and text_coercion.is_settled(numbers, column):
+    tokens = rules.numbers if isinstance(plain, Numbers) else rules.missing
+    if plain is not None and not tokens and text_coercion.is_settled(plain, column):
         # No cell can be missing or odd.
-        return text_coercion.of_numbers(numbers, column)
+        return text_coercion.of_settled(plain, column)
     missing = source_columns.MissingRules(rules.missing, rules.strip)
     text = contiguous(source_columns.normalize(values, "string", missing))
-    if numbers is not None and not text.equals(contiguous(values)):
-        numbers = None
+    if plain is None or not text.equals(contiguous(values)):
+        plain = text_coercion.read(text, column)
     if rules.default_missing and column.type in missing_words.TYPES:
-        # A number that was read is no word.
-        unread = None if numbers is None else pa.array(~numbers.plain)
-        text = _without_missing_words(text, unread)
-    return text_coercion.coerce(text, column, rules.numbers, numbers)
+        # A number or timestamp that was read is no word.
+        text = _without_missing_words(text, None if plain is None else pa.array(~plain.plain))
+    return text_coercion.coerce(text, column, rules.numbers, plain)
 
 
 def to_category(values: pa.Array) -> pa.Array:

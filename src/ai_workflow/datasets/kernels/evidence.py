@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
-from ai_workflow.datasets.kernels.plain_text import Numbers
+from ai_workflow.datasets.kernels.plain_text import Numbers, Plain
 from ai_workflow.datasets.notation import ascii_forms, date_shapes, notable_values, number_shapes, type_evidence
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 
@@ -19,10 +19,10 @@ _SAMPLE_ROWS, _MAX_WORDS = 1000, 5000
 
 
 class Counted(NamedTuple):
-    """Type evidence of a column, and its plain numbers if it is a column of numbers and timestamps only."""
+    """Type evidence of a column; of one of plain numbers and timestamps only, its numbers, or timestamps if all are."""
 
     evidence: TypeEvidence
-    numbers: Numbers | None = None
+    plain: Plain | None = None
 
 
 def count(text: pa.Array, rules: TextRules, numbers: Numbers | None = None) -> Counted:
@@ -59,10 +59,12 @@ def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules, read: N
         return None
     numbers = read or plain_text.numbers(text)
     count = int(numbers.plain.sum())
-    none = present.slice(0, 0)
-    rest = none if count == len(present) else text.filter(pa.array(~numbers.plain)).drop_null()
-    if len(rest) and not plain_text.timestamps(rest)[1].all():
+    # With the missing cells if there is no number, to be used again.
+    dates = plain_text.timestamps(text.filter(pa.array(~numbers.plain)) if count else text)
+    date = int(dates.plain.sum())
+    if count + date < len(present):
         return None
+    none = present.slice(0, 0)
     whole = int((np.floor(numbers.values) == numbers.values).sum())
     if whole == len(present) and type_evidence.is_compact_date(present[0].as_py()):
         return None
@@ -76,15 +78,15 @@ def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules, read: N
         )
     evidence: TypeEvidence = {
         "present": len(present), "number": count, "whole": whole, "integer": whole - wide, "distinct": NOT_COUNTED,
-        "date": len(rest), "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",
+        "date": date, "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",
         "others": {}, "notable": notable,
     }  # fmt: skip
-    return Counted(evidence, numbers if count else None)
+    return Counted(evidence, numbers if count else dates)
 
 
 def _begins_plain(present: pa.Array) -> bool:
     head = present.slice(0, _SAMPLE_ROWS)
-    return bool((plain_text.numbers(head).plain | plain_text.timestamps(head)[1]).all())
+    return bool((plain_text.numbers(head).plain | plain_text.timestamps(head).plain).all())
 
 
 def _of_few_words(present: pa.Array, rules: TextRules) -> TypeEvidence | None:

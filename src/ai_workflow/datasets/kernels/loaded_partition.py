@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import partitions
-from ai_workflow.datasets.kernels.plain_text import Numbers
+from ai_workflow.datasets.kernels.plain_text import Plain
 from ai_workflow.datasets.partitions import Partition
 from ai_workflow.storage.store import Store
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class LoadedPartition:
     """A partition of the store, read at most once while memory suffices.
 
-    `numbers` has the plain numbers of text columns that were read for their type evidence.
+    `plain` has the plain numbers or timestamps of text columns that were read for their type evidence.
     """
 
     def __init__(self, store: Store, part: Partition) -> None:
         self.store, self.part = store, part
-        self.numbers: dict[str, Numbers] = {}
+        self.plain: dict[str, Plain] = {}
         self._table: pa.Table | None = None
 
     @property
@@ -45,6 +45,6 @@ class LoadedPartition:
             yield from partitions.table_slices(self.store, self.part, rows)
 
     def release(self) -> None:
-        """Drop the rows and numbers in memory."""
+        """Drop the rows and values in memory."""
         self._table = None
-        self.numbers.clear()
+        self.plain.clear()

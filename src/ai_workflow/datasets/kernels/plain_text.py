@@ -28,6 +28,16 @@ class Numbers(NamedTuple):
     plain: np.ndarray
 
 
+class Timestamps(NamedTuple):
+    """Plain ISO 8601 timestamps: (n,) datetime64[us] values, NaT for other cells, and an (n,) mask."""
+
+    values: np.ndarray
+    plain: np.ndarray
+
+
+Plain = Numbers | Timestamps
+
+
 def numbers(text: pa.Array) -> Numbers:
     """Return the plain numbers in n cells of text."""
     import pyarrow as pa
@@ -66,8 +76,8 @@ def _plain(values: pa.Array, text: pa.Array) -> Numbers:
     return Numbers(read if plain.all() else np.where(plain, read, np.nan), plain)
 
 
-def timestamps(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n,) datetime64[us] values, NaT if not plain, and an (n,) mask of the plain ISO 8601 timestamps.
+def timestamps(text: pa.Array) -> Timestamps:
+    """Return the plain timestamps in n cells of text.
 
     A plain timestamp has no time zone, no more than six decimals and no spaces around it.
     """
@@ -76,7 +86,8 @@ def timestamps(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
     plain = pc.match_substring_regex(text, _TIMESTAMP)
     read = pc.cast(_only(text, plain), pa.timestamp("us"))
-    return read.to_numpy(zero_copy_only=False), pc.fill_null(plain, False).to_numpy(zero_copy_only=False)
+    mask = pc.fill_null(plain, False).to_numpy(zero_copy_only=False)
+    return Timestamps(read.to_numpy(zero_copy_only=False), mask)
 
 
 def can_be_value(text: pa.Array) -> np.ndarray:

@@ -5,13 +5,14 @@ The results equal those of `coercion.coerce`: values, missing values, and reject
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
 from ai_workflow.datasets.kernels.exact import Finding
-from ai_workflow.datasets.kernels.plain_text import Numbers
+from ai_workflow.datasets.kernels.plain_text import Numbers, Plain, Timestamps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 _OPTIONS = frozenset({"type", "nullable", "min", "max", "allowed", "drop"})
 # float64 represents all whole numbers below this exactly.
 _EXACT = 2.0**53
+_READERS: dict[str, Callable[[pa.Array], Plain]] = {
+    "integer": plain_text.numbers, "number": plain_text.numbers, "datetime": plain_text.timestamps
+}  # fmt: skip
 
 
 def coerce(
-    text: pa.Array, column: Column, missing_numbers: frozenset[float], numbers: Numbers | None = None
+    text: pa.Array, column: Column, missing_numbers: frozenset[float], plain: Plain | None = None
 ) -> tuple[pa.Array, list[Finding]]:
     """Return the values as the type of the column, and the rejected rows with the reasons.
 
@@ -32,33 +36,45 @@ def coerce(
         text: n cells of type large_string.
         column: the declaration of the column.
         missing_numbers: numbers that mean a missing value in a numeric column.
-        numbers: the plain numbers in the text, if they were read before.
+        plain: the plain numbers or timestamps in the text, if they were read before.
     """
     if _has_other_options(column):
         return exact.coerce(text, column, missing_numbers)
     if column.type in ("integer", "number"):
-        return _coerce_numbers(text, column, missing_numbers, numbers or plain_text.numbers(text))
+        numbers = plain if isinstance(plain, Numbers) else plain_text.numbers(text)
+        return _coerce_numbers(text, column, missing_numbers, numbers)
     if column.type == "datetime":
-        return _coerce_timestamps(text, column)
+        return _coerce_timestamps(text, column, plain if isinstance(plain, Timestamps) else plain_text.timestamps(text))
     if column.type == "boolean" or column.allowed:
         return exact.coerce_distinct(text, column)
     return text, _missing(text.is_null().to_numpy(zero_copy_only=False), column)
 
 
-def is_settled(numbers: Numbers, column: Column) -> bool:
-    """Return whether all cells of a numeric column are plain numbers that the kernels read."""
+def read(text: pa.Array, column: Column) -> Plain | None:
+    """Return the plain values in n cells of a column of numbers or timestamps; None if it is another column."""
+    if _has_other_options(column) or column.type not in _READERS:
+        return None
+    return _READERS[column.type](text)
+
+
+def is_settled(plain: Plain, column: Column) -> bool:
+    """Return whether all cells of a column of numbers or timestamps are plain values that the kernels read."""
     import numpy as np
 
-    if column.type not in ("integer", "number") or _has_other_options(column) or not numbers.plain.all():
+    if column.type not in _READERS or _has_other_options(column) or not plain.plain.all():
         return False
-    return column.type == "number" or bool((np.abs(numbers.values) < _EXACT).all())
+    if isinstance(plain, Timestamps) or column.type == "datetime":
+        return isinstance(plain, Timestamps) and column.type == "datetime"
+    return column.type == "number" or bool((np.abs(plain.values) < _EXACT).all())
 
 
-def of_numbers(numbers: Numbers, column: Column) -> tuple[pa.Array, list[Finding]]:
+def of_settled(plain: Plain, column: Column) -> tuple[pa.Array, list[Finding]]:
     """Return the result of `coerce` for a column of which `is_settled` is true."""
     import pyarrow as pa
 
-    return _coerce_numbers(pa.nulls(0), column, frozenset(), numbers)
+    if isinstance(plain, Timestamps):
+        return _coerce_timestamps(pa.nulls(0), column, plain)
+    return _coerce_numbers(pa.nulls(0), column, frozenset(), plain)
 
 
 def _has_other_options(column: Column) -> bool:
@@ -71,7 +87,7 @@ def _coerce_numbers(
     import numpy as np
 
     values, plain = numbers
-    empty = text.is_null().to_numpy(zero_copy_only=False) if len(text) else np.zeros(len(values), dtype=bool)
+    empty = _empty(text, len(values))
     whole = column.type == "integer"
     plain = plain & (np.abs(values) < _EXACT) if whole else plain
     missing = plain & np.isin(values, list(missing_numbers)) if missing_numbers else empty & False
@@ -86,10 +102,18 @@ def _coerce_numbers(
     return _complete(text, column, missing_numbers, (values, present, ~plain & ~empty), findings)
 
 
-def _coerce_timestamps(text: pa.Array, column: Column) -> tuple[pa.Array, list[Finding]]:
-    values, plain = plain_text.timestamps(text)
-    empty = text.is_null().to_numpy(zero_copy_only=False)
+def _coerce_timestamps(text: pa.Array, column: Column, timestamps: Timestamps) -> tuple[pa.Array, list[Finding]]:
+    values, plain = timestamps
+    empty = _empty(text, len(values))
     return _complete(text, column, frozenset(), (values, plain, ~plain & ~empty), _missing(empty, column))
+
+
+def _empty(text: pa.Array, rows: int) -> np.ndarray:
+    """Return a mask of the missing cells; there are none in a settled column, which has no text."""
+    import numpy as np
+
+    mask: np.ndarray = text.is_null().to_numpy(zero_copy_only=False) if len(text) else np.zeros(rows, dtype=bool)
+    return mask
 
 
 def _complete(

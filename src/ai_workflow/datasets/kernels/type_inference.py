@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ai_workflow.datasets import fingerprint, partition_cache, partitions
 from ai_workflow.datasets.kernels import clean_column, evidence, plain_text
 from ai_workflow.datasets.kernels.loaded_partition import LoadedPartition
+from ai_workflow.datasets.kernels.plain_text import Numbers
 from ai_workflow.datasets.notation import type_inference
 from ai_workflow.datasets.notation.published import PublishedTypes
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
@@ -108,10 +109,11 @@ def _can_be_unique(counts: list[TypeEvidence]) -> bool:
 
 
 def _count(loaded: LoadedPartition, name: str, rules: TextRules) -> TypeEvidence:
-    known = loaded.numbers.pop(name, None)
-    counted = evidence.count(clean_column.contiguous(loaded.table()[name]), rules, known)
-    if counted.numbers:
-        loaded.numbers[name] = counted.numbers
+    known = loaded.plain.pop(name, None)
+    numbers = known if isinstance(known, Numbers) else None
+    counted = evidence.count(clean_column.contiguous(loaded.table()[name]), rules, numbers)
+    if counted.plain:
+        loaded.plain[name] = counted.plain
     return counted.evidence
 
 
@@ -124,7 +126,7 @@ def _read_short_columns(loaded: LoadedPartition, names: list[str]) -> None:
     for start in range(0, len(names), at_once):
         block = names[start : start + at_once]
         read = plain_text.numbers_of_all([table[name] for name in block])
-        loaded.numbers |= {name: numbers for name, numbers in zip(block, read, strict=True) if numbers}
+        loaded.plain |= {name: numbers for name, numbers in zip(block, read, strict=True) if numbers}
 
 
 def _count_alone(loaded: LoadedPartition, name: str, rules: TextRules) -> TypeEvidence:
