@@ -16,7 +16,7 @@ from ai_workflow.errors import StoreError
 
 pytestmark = pytest.mark.integration
 # Commands that read or write a store.
-STORE = {"run", "score", "serve", "trace", "exporter", "up"}
+STORE = {"run", "score", "serve", "doctor", "trace", "exporter", "up"}
 CONFIGURATION = STORE | {"relay", "deploy", "config check", "config show", "config where"}
 
 

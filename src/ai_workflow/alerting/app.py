@@ -158,8 +158,18 @@ class RelayApp:
         content = await asyncio.to_thread(prometheus_client.generate_latest)
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    async def _health(self, _: Request) -> Response:
-        return _json_response({"status": "ok"}, 200)
+    async def _health(self, request: Request) -> Response:
+        """Return the channels with undelivered alerts; the reason requires the token, because it quotes the vendor."""
+        can_read_problems = self._token is None or self._has_token(request.scope["headers"])
+        channels = {
+            name: {
+                "pending": state.pending,
+                "failing_since": state.failing_since,
+                "problem": state.problem if can_read_problems else None,
+            }
+            for name, state in self._delivery.states().items()
+        }
+        return _json_response({"status": "ok", "channels": channels}, 200)
 
 
 def _response(result: DeliveryResult) -> Response:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ai_workflow.alerting.delivery_log import DeliveryLog
 from ai_workflow.alerting.messages.notification import Notification
-from ai_workflow.alerting.outbox import Outbox
+from ai_workflow.alerting.outbox import ChannelState, Outbox
 from ai_workflow.config.settings.chat import Relay
 from ai_workflow.telemetry.logs import logger
 
@@ -56,6 +56,10 @@ class Delivery:
     def has_channel(self, channel: str) -> bool:
         """Return whether a channel of this name is configured."""
         return any(outbox.channel.name == channel for outbox in self._outboxes)
+
+    def states(self) -> dict[str, ChannelState]:
+        """Return the state of each channel by name."""
+        return {outbox.channel.name: outbox.state for outbox in self._outboxes}
 
     async def deliver(self, notification: Notification, channel: str | None = None) -> DeliveryResult:
         """Send a notification to every channel that accepts its severity, or to the named one.

@@ -27,6 +27,21 @@ _AlertStatus = tuple[str, Status]
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelState:
+    """State of a channel since its last delivered message.
+
+    Attributes:
+        pending: alerts that are queued or being sent.
+        problem: why the last message was not delivered; empty if it was.
+        failing_since: time of the first failure after the last delivered message, in seconds since the epoch.
+    """
+
+    pending: int
+    problem: str = ""
+    failing_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _QueueEntry:
     notification: Notification
     result: asyncio.Future[str]
@@ -49,7 +64,14 @@ class Outbox:
         self._has_entries = asyncio.Event()
         self._seconds = metrics.get("alert_delivery_seconds").labels(channel.name)
         self._results = {result: metrics.get("alert_delivery_total").labels(channel.name, result) for result in RESULTS}
+        self._problem = ""
+        self._failing_since: float | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def state(self) -> ChannelState:
+        """Whether alerts wait, and why the last message was not delivered."""
+        return ChannelState(len(self._pending), self._problem, self._failing_since)
 
     def accepts(self, alert: Alert) -> bool:
         """Return whether the channel accepts this severity.
@@ -162,6 +184,8 @@ class Outbox:
         self._seconds.observe(time.monotonic() - started)
         self._results[result].inc()
         problem = clean(problem, 400)
+        self._problem = problem
+        self._failing_since = (self._failing_since or time.time()) if problem else None
         if problem:
             log.error("chat channel '%s' did not receive %s: %s", self.channel.name, _names(notification), problem)
         else:

@@ -21,6 +21,7 @@ _COMMANDS = (
     ("score", "run:score", "Score another file with the trained model."),
     ("serve", "serve:serve", "Serve predictions over HTTP by latest, else stable, else the default response."),
     ("models", "models:app", "List, verify, pin, promote, roll back and prune published versions."),
+    ("doctor", "doctor:doctor", "Check the installation: what is broken, and what to do."),
     ("trace", "trace:trace", "Show the stages of a run, with durations, results and errors."),
     ("pipeline", "pipeline:app", "List the pipelines of pipelines/, and write their deployments to prefect.yaml."),
     ("config", "config:app", "Check, show and explain the configuration."),

@@ -1,24 +1,15 @@
-"""Schedules of the deployments on a Prefect server, read over HTTP because importing Prefect needs 80 MB."""
+"""Schedules of the deployments on a Prefect server."""
 
 from __future__ import annotations
 
-import base64
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx
-
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter import intervals
-from ai_workflow.prefect_errors import explain
+from ai_workflow.exporter.prefect_client import PrefectClient, PrefectRequestError
 
-_TIMEOUT_SECONDS = 5.0
-_PAGE_SIZE = 200
-
-
-class PrefectRequestError(AiWorkflowError):
-    """The Prefect API refused a request."""
+__all__ = ["PrefectRequestError", "PrefectSchedules"]
 
 
 class PrefectSchedules:
@@ -31,7 +22,7 @@ class PrefectSchedules:
     """
 
     def __init__(self, url: str, env: Mapping[str, str], pipeline_of: Callable[[str | None, str | None], str]) -> None:
-        self._client = httpx.Client(base_url=url.rstrip("/"), headers=_credentials(env), timeout=_TIMEOUT_SECONDS)
+        self._client = PrefectClient(url, env)
         self._pipeline_of = pipeline_of
 
     def expected(self) -> dict[tuple[str, str], float]:
@@ -41,9 +32,9 @@ class PrefectSchedules:
             PrefectRequestError: the server rejected the request.
             httpx.HTTPError: the server does not respond.
         """
-        flows = {flow["id"]: flow["name"] for flow in self._all("/flows/filter")}
+        flows = {flow["id"]: flow["name"] for flow in self._client.all("/flows/filter")}
         intervals_by_flow: dict[tuple[str, str], float] = {}
-        for deployment in self._all("/deployments/filter"):
+        for deployment in self._client.all("/deployments/filter"):
             parameters = deployment.get("parameters") or {}
             try:
                 interval = _interval(deployment)
@@ -60,43 +51,6 @@ class PrefectSchedules:
         """Close the connection."""
         self._client.close()
 
-    def _all(self, path: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        while True:
-            response = self._post(path, {"limit": _PAGE_SIZE, "offset": len(items)})
-            try:
-                page = response.raise_for_status().json()
-            except httpx.HTTPStatusError as error:
-                raise PrefectRequestError(explain(error)) from error
-            items += page
-            if len(page) < _PAGE_SIZE:
-                return items
-
-    def _post(self, path: str, body: dict[str, int]) -> httpx.Response:
-        response = self._client.post(path, json=body)
-        if response.status_code == httpx.codes.FORBIDDEN and self._fetch_csrf_token():
-            response = self._client.post(path, json=body)
-        return response
-
-    def _fetch_csrf_token(self) -> bool:
-        """Request a new CSRF token, because the old one may have expired.
-
-        Return whether the server issued one.
-        """
-        client = str(uuid.uuid4())
-        response = self._client.get("/csrf-token", params={"client": client})
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            # Prefect checks the CSRF token before the login, so the missing login must be reported here.
-            raise PrefectRequestError(explain(_status_error(response)))
-        if response.is_success:
-            token = response.json()["token"]
-            self._client.headers.update({"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token})
-        return response.is_success
-
-
-def _status_error(response: httpx.Response) -> httpx.HTTPStatusError:
-    return httpx.HTTPStatusError("", request=response.request, response=response)
-
 
 def _interval(deployment: dict[str, Any]) -> float | None:
     """Return the scheduled interval of a deployment in seconds; None without an active schedule."""
@@ -104,11 +58,3 @@ def _interval(deployment: dict[str, Any]) -> float | None:
         return None
     active = [each["schedule"] for each in deployment.get("schedules") or [] if each.get("active")]
     return min(filter(None, map(intervals.seconds, active)), default=None)
-
-
-def _credentials(env: Mapping[str, str]) -> dict[str, str]:
-    if key := env.get("PREFECT_API_KEY"):
-        return {"authorization": f"Bearer {key}"}
-    if login := env.get("PREFECT_API_AUTH_STRING"):
-        return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-    return {}
