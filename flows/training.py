@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ai_workflow.datasets.notation.published import NO_TYPES
-from ai_workflow.evaluation import champion, quality_gate
+from ai_workflow.evaluation import champion, own_metrics, quality_gate
 from ai_workflow.features import own_features
 from ai_workflow.orchestration import artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
@@ -23,6 +23,8 @@ async def training(run: PipelineRun) -> FlowResult:
     s = run.settings
     family = await asyncio.to_thread(protocol.check, s.trainer.kind)
     functions = await asyncio.to_thread(own_features.check, s.features.functions)
+    gate = quality_gate.QualityGate.of(s)
+    metrics = await asyncio.to_thread(own_metrics.check, gate.own_metrics, gate.metric)
     source = s.reading(s.source)
     loaded = await run.stage(
         data_loader.load,
@@ -40,7 +42,6 @@ async def training(run: PipelineRun) -> FlowResult:
     )
     roles = feature_engineering.ColumnRoles.of(s)
     featured = await run.stage(feature_engineering.fit, clean, roles, s.features, loads=functions)
-    gate = quality_gate.QualityGate.of(s)
     await asyncio.to_thread(lambda: gate.check(feature_engineering.read_spec(run.store, featured)["classes"]))
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=family)
@@ -54,7 +55,7 @@ async def training(run: PipelineRun) -> FlowResult:
         trained,
         gate,
         champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout),
-        loads=protocol.modules_of(*kinds),
+        loads=(*protocol.modules_of(*kinds), *metrics),
     )
     published = await run.stage(
         registry.publish, featured, trained, evaluated, registry.RegistryOptions(folder=s.models)

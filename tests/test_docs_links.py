@@ -16,7 +16,7 @@ _MODULE = re.compile(r"\bai_workflow(?:\.\w+)+")
 _HISTORY = ("CHANGELOG.md", "docs/adr/")
 # Files that a user creates.
 _CREATED = {"deploy/.env"}
-_ENTRY_POINTS = {"ai_workflow.features", "ai_workflow.trainers"}
+_ENTRY_POINTS = {f"ai_workflow.{group}" for group in ("channels", "features", "metrics", "sources", "trainers")}
 # Pages that code and settings name with a heading: "docs/operating.md, Out of memory".
 _NAMED = re.compile(r"(docs/[\w-]+\.md)(?:, | \()\"?([A-Z][\w ]+?)[\"\).\n]")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ai_workflow.config.settings import Settings
     from ai_workflow.datasets.partitions import Dataset
     from ai_workflow.errors import AiWorkflowError, StageError, TransientError
+    from ai_workflow.evaluation.own_metrics import MetricFunction
     from ai_workflow.features.own_features import FeatureFunction, FittedFeature
     from ai_workflow.orchestration.flow_definition import pipeline_flow
     from ai_workflow.orchestration.flow_result import FlowResult
@@ -30,6 +31,7 @@ __all__ = [
     "FeatureFunction",
     "FittedFeature",
     "FlowResult",
+    "MetricFunction",
     "PipelineRun",
     "Predict",
     "Registry",
@@ -51,6 +53,7 @@ _LOCATIONS = {
     "FeatureFunction": ("features.own_features", "FeatureFunction"),
     "FittedFeature": ("features.own_features", "FittedFeature"),
     "FlowResult": ("orchestration.flow_result", "FlowResult"),
+    "MetricFunction": ("evaluation.own_metrics", "MetricFunction"),
     "PipelineRun": ("orchestration.pipeline_run", "PipelineRun"),
     "Predict": ("training.protocol", "Predict"),
     "Registry": ("registry.registry", "Registry"),

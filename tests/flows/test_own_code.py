@@ -185,6 +185,32 @@ def test_comment_in_own_trainer_reruns_nothing_and_code_reruns_training(team: Wo
     assert stages["trainer"] == "SUCCESS"
 
 
+def test_code_of_own_metric_reruns_the_evaluation_only(team: Workplace) -> None:
+    file = team.folder / "pipelines/credit/metrics.py"
+    text = "def cost(target, prediction):\n    return float((target != prediction).sum())\n\n"
+    text += "cost.greater_is_better = False\n"
+    file.write_text(text)
+    metric = "credit.metrics:cost"
+    team.configure(
+        PIPELINE,
+        source={"kind": "csv", "path": str(team.folder / "rows-1.csv")},
+        trainer={"steps": 60},
+        evaluate={"metric": metric, "metrics": ["sklearn.metrics:matthews_corrcoef"]},
+    )
+    run = team.train(PIPELINE)
+    assert run.code == 0, run.output
+    assert set(team.registry.get("latest").manifest["scores"]) > {metric, "sklearn.metrics:matthews_corrcoef"}
+    file.write_text(f"# Reviewed.\n{text}")
+    assert set(team.train(PIPELINE).stages.values()) == {"CACHED"}
+    file.write_text(text.replace("sum())", "sum()) + 1"))
+    stages = team.train(PIPELINE).stages
+    assert [name for name, status in stages.items() if status == "SUCCESS"] == ["evaluator", "registry"]
+    file.write_text("def cost(target, prediction): return 1.0\n")
+    refused = team.train(PIPELINE)
+    assert (refused.code, refused.stages) == (1, {})
+    assert "metrics.py:1: evaluate.metric needs its attribute greater_is_better" in refused.output
+
+
 def test_failure_of_own_trainer_ends_the_run_before_the_first_stage(team: Workplace) -> None:
     (team.folder / "pipelines/credit/models.py").write_text("class Trainer: ...\n")
     run = team.train(PIPELINE)

@@ -10,7 +10,7 @@ from ai_workflow.config.merge import at
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
-from ai_workflow.config.settings import Settings
+from ai_workflow.config.settings import METRICS, Settings
 from ai_workflow.config.settings.training import TRAINERS
 from ai_workflow.plugins import names, search_path
 from ai_workflow.plugins.names import CodePath
@@ -30,6 +30,12 @@ def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
     for number, item in enumerate(settings.features.derive):
         if isinstance(item, str) and (path := names.path("features", item)):
             yield ("features", "derive", number), path
+    metric = settings.evaluate.metric
+    if metric and metric not in METRICS[settings.task] and (path := names.path("metrics", metric)):
+        yield ("evaluate", "metric"), path
+    for number, text in enumerate(settings.evaluate.metrics):
+        if path := names.path("metrics", text):
+            yield ("evaluate", "metrics", number), path
 
 
 def _message(path: CodePath) -> str | None:

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from ai_workflow import json_text
 from ai_workflow.code_versions import closure
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel
+from ai_workflow.plugins import own_versions
+from ai_workflow.plugins.names import CodePath
 
 IN_CACHE_KEY = False
 LENGTH = 16
@@ -71,6 +73,16 @@ def code_version(module: str, *loaded: str, file: str | None = None) -> str:
     explicit = [name for name in loaded if "@" in name]
     code = closure.read(module, *(name for name in loaded if "@" not in name), file=file)
     return of(code.digests, {name: library_version(name) for name in code.libraries}, *explicit)
+
+
+def of_own_code(path: CodePath) -> str:
+    """Return a digest of a team's own code and its imports, or of its explicit version; libraries do not count.
+
+    Raises:
+        StageError: the module is not found or cannot be read.
+    """
+    reference = own_versions.reference(path)
+    return of(reference if reference and "@" in reference else closure.read(path.module).digests)
 
 
 @cache

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import Metric
-from ai_workflow.evaluation import constant_model, permutation, scores
+from ai_workflow.evaluation import constant_model, own_metrics, permutation, scores
+from ai_workflow.evaluation.own_metrics import HeldOut
 from ai_workflow.evaluation.scores import DEFAULTS, WITHOUT_LOSSES, ScoreOptions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Comparison:
         rows: number of rows held out.
     """
 
-    metric: Metric
+    metric: str
     value: float | None
     is_better: bool
     is_significant: bool
@@ -53,7 +54,7 @@ class Comparison:
 
 
 def compare(
-    metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS
+    name: str, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS
 ) -> Comparison:
     """Compare predictions with the baseline, a constant prediction that follows from the training rows.
 
@@ -62,14 +63,17 @@ def compare(
     information (Mann and Whitney 1947). Metrics that are no mean of losses are compared with shuffled labels.
 
     Args:
-        metric: a name in `scores.HIGHER_IS_BETTER`.
+        name: a name in `scores.HIGHER_IS_BETTER`, or an own metric in the options.
         y: (n,) class index or value.
         predictions: (n, classes) probabilities or (n,) values.
         spec: the feature spec.
         options: options of the metrics.
     """
+    metric = scores.key(name)
     value = scores.compute(y, predictions, spec, options).get(metric)
     constant = constant_model.scores_of(y, spec, options).get(metric)
+    if value is not None and name in (options.own or ()):
+        return _compare_own(name, value, constant, HeldOut(y, predictions, spec["classes"]), options)
     if value is None or constant is None:
         return Comparison(metric, constant, False, False, len(y))
     is_better = value > constant if scores.HIGHER_IS_BETTER[metric] else value < constant
@@ -86,6 +90,17 @@ def compare(
     else:
         is_significant = _is_significant(_gains(metric, y, predictions, spec, options))
     return Comparison(metric, constant, is_better, is_significant, len(y))
+
+
+def _compare_own(name: str, value: float, constant: float | None, rows: HeldOut, options: ScoreOptions) -> Comparison:
+    """Compare by an own metric, which may have no value for constant predictions."""
+    is_higher_better = scores.is_higher_better(name)
+    is_better = constant is None or (value > constant if is_higher_better else value < constant)
+    threshold = options.decision(rows.classes) if rows.classes else None
+    decided = HeldOut(rows.y, rows.predictions, rows.classes, threshold)
+    return Comparison(
+        name, constant, is_better, is_better and own_metrics.is_significant(name, decided, LEVEL), len(rows.y)
+    )
 
 
 def _gains(

@@ -99,18 +99,22 @@ def _own_scores(
     y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, own_spec: FeatureSpec, scoring: ScoreOptions
 ) -> Scores:
     """Return the scores of the champion with its own threshold, in the classes of the candidate."""
-    own, classes = own_spec.get("threshold"), spec["classes"]
-    plain = scoring.model_copy(update={"threshold": None})
-    if own is None or classes is None or own_spec["classes"] != classes:
-        return scores.compute(y, predictions, spec, plain)
-    return scores.classification(y, predictions, classes, plain.positive(classes), own)
+    threshold = own_spec.get("threshold") if own_spec["classes"] == spec["classes"] else None
+    return scores.compute(y, predictions, spec, scoring.model_copy(update={"threshold": None}), threshold)
 
 
 def _published(version: Version, scoring: ScoringRecord) -> dict[Metric, float | None]:
-    """Return the scores of the publication, without those that had other options."""
-    is_equal = version.manifest.get("scoring") == scoring
-    published = version.manifest["scores"]
-    return {name: value for name, value in published.items() if is_equal or name not in scores.WITH_OPTIONS}
+    """Return the scores of the publication, without those that had other options or other code."""
+    before: dict[str, Any] = {**version.manifest.get("scoring", {})}
+    codes, own = scoring.get("own", {}), before.pop("own", {})
+    is_equal = before == {name: value for name, value in scoring.items() if name != "own"}
+
+    def is_comparable(name: str) -> bool:
+        if name in codes:
+            return bool(codes[name] == own.get(name))
+        return is_equal or name not in scores.WITH_OPTIONS
+
+    return {name: value for name, value in version.manifest["scores"].items() if is_comparable(name)}
 
 
 def _predict(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import METRICS, Metric
-from ai_workflow.evaluation import scores
+from ai_workflow.evaluation import own_metrics, scores
+from ai_workflow.evaluation.own_metrics import HeldOut
 from ai_workflow.evaluation.scores import DEFAULTS, ScoreOptions
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 # A constant prediction of the positive class is best by these metrics.
 _ALWAYS_POSITIVE: tuple[Metric, ...] = ("precision", "f1")
+# Up to this number of classes, each is a constant prediction for own metrics.
+_MAX_CLASSES = 20
 
 
 def predictions(metric: Metric, rows: int, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> np.ndarray:
@@ -51,8 +55,8 @@ def _constant(metric: Metric, target: ColumnProfile, quantile: float) -> float |
 
 
 def scores_of(y: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> dict[Metric, float | None]:
-    """Return each metric of the baseline, the constant prediction of `predictions`."""
-    options = options.model_copy(update={"threshold": None})
+    """Return each metric of the baseline, the constant prediction of `predictions`, then those of own code."""
+    own, options = options.own or (), options.model_copy(update={"threshold": None, "own": None})
     metrics = METRICS["regression" if spec["classes"] is None else "classification"]
     if spec["classes"] is None:
         groups: list[tuple[Metric, ...]] = [(metric,) for metric in metrics]
@@ -62,4 +66,21 @@ def scores_of(y: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS
     for group in groups:
         result = scores.compute(y, predictions(group[0], len(y), spec, options), spec, options)
         values |= {metric: result[metric] for metric in group if metric in result}
-    return {metric: values[metric] for metric in metrics if metric in values}
+    ordered = {metric: values[metric] for metric in metrics if metric in values}
+    return {**ordered, **_own(own, y, spec)}
+
+
+def _own(texts: Sequence[str], y: np.ndarray, spec: FeatureSpec) -> dict[Metric, float | None]:
+    """Return the best value of each own metric for constants: class shares and each class, or median and mean."""
+    import numpy as np
+
+    if not texts:
+        return {}
+    rows, classes = len(y), spec["classes"]
+    if classes is None:
+        constants = [predictions("mae", rows, spec), predictions("rmse", rows, spec)]
+    else:
+        each = np.eye(len(classes)) if len(classes) <= _MAX_CLASSES else ()
+        constants = [predictions("accuracy", rows, spec), *(np.tile(line, (rows, 1)) for line in each)]
+    held_out = HeldOut(y, constants[0], classes)
+    return {scores.key(text): own_metrics.best_constant(text, held_out, constants) for text in texts}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ai_workflow.config.settings import ClassMetric, ConfigModel, Metric, Settings
+from ai_workflow.config.settings import METRICS, ClassMetric, ConfigModel, Settings
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import scores
 from ai_workflow.evaluation.baseline import Comparison
@@ -21,11 +21,12 @@ _MAX_PROBLEMS = 5
 class QualityGate(ConfigModel):
     """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
 
-    For an error metric (log_loss, mae, rmse, mape, quantile_loss) `minimum` is the largest value that passes.
+    For an error metric (log_loss, mae, rmse, mape, quantile_loss, or one of own code) `minimum` is the largest
+    value that passes.
     `per_class` has the minimum of a metric for each class, or for classes by name.
     """
 
-    metric: Metric
+    metric: str
     minimum: float | None
     tolerance: float
     beat_baseline: bool = True
@@ -36,16 +37,26 @@ class QualityGate(ConfigModel):
     def of(cls, settings: Settings) -> QualityGate:
         """Return the quality gate of the settings."""
         options = settings.evaluate
+        judged = () if settings.metric in METRICS[settings.task] else (settings.metric,)
+        own = tuple(dict.fromkeys((*options.metrics, *judged)))
         return cls(
             metric=settings.metric,
             minimum=options.minimum,
             tolerance=options.tolerance,
             beat_baseline=options.beat_baseline,
             scoring=ScoreOptions(
-                positive_class=options.positive_class, quantile=options.quantile, threshold=options.threshold
+                positive_class=options.positive_class,
+                quantile=options.quantile,
+                threshold=options.threshold,
+                own=own or None,
             ),
             per_class=options.per_class,
         )
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """The metrics of own code that are computed."""
+        return self.scoring.own or ()
 
     def check(self, classes: list[str] | None) -> None:
         """Check the options against the classes of the training rows, None for a regression.
@@ -81,18 +92,19 @@ def judge(
         stable: version and scores of the champion; None if there is none.
         comparison: the comparison with the baseline; None if there is none.
     """
-    value = candidate[gate.metric]
+    metric = scores.key(gate.metric)
+    value = candidate[metric]
     if value is None:
-        return False, f"{gate.metric} cannot be computed: {scores.undefined_reason(gate.metric)}"
+        return False, f"{gate.metric} cannot be computed: {scores.undefined_reason(metric)}"
     if comparison and gate.beat_baseline and not comparison.beats:
         return False, f"{comparison.reason(value)} (evaluate.beat_baseline)"
-    sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
+    sign = 1 if scores.is_higher_better(metric) else -1
     if gate.minimum is not None and sign * value < sign * gate.minimum:
         side = "below the minimum" if sign > 0 else "above the most allowed"
         return False, f"{gate.metric} {scores.format_score(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
     if problem := _class_problem(candidate.get("per_class", []), gate):
         return False, problem
-    stable_value = stable["scores"].get(gate.metric) if stable else None
+    stable_value = stable["scores"].get(metric) if stable else None
     if stable is None or stable_value is None:
         return True, f"passes{_baseline_text(comparison, value)}"
     if sign * value < sign * stable_value - gate.tolerance:

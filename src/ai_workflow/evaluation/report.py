@@ -18,7 +18,7 @@ ClassScores = TypedDict("ClassScores", {"class": str, "precision": float, "recal
 
 
 class MetricValue(TypedDict, total=False):
-    """Values of metrics by name; None where a metric cannot be computed."""
+    """Values of metrics by name, also of own code; None where a metric cannot be computed."""
 
     accuracy: float | None
     balanced_accuracy: float | None
@@ -62,7 +62,7 @@ class StableScores(TypedDict):
 class GateReport(TypedDict):
     """Conditions of the quality gate and its decision; `baseline` is the value of `metric` for the baseline."""
 
-    metric: Metric
+    metric: str
     minimum: float | None
     tolerance: float
     beat_baseline: bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ai_workflow.config.settings import METRICS, ConfigModel, Metric
 from ai_workflow.errors import StageError
-from ai_workflow.evaluation import label_scores
+from ai_workflow.evaluation import label_scores, own_metrics
 from ai_workflow.evaluation.label_scores import ClassCounts
+from ai_workflow.evaluation.own_metrics import HeldOut, OwnMetric
 from ai_workflow.features.decision import predicted_classes
 
 if TYPE_CHECKING:
@@ -28,11 +29,15 @@ WITH_OPTIONS: tuple[Metric, ...] = (*OF_ONE_CLASS, "average_precision", "quantil
 
 
 class ScoreOptions(ConfigModel):
-    """Options of metrics: the class of precision, recall, f1 and average_precision; the level of quantile_loss."""
+    """Options of metrics: the class of precision, recall, f1 and average_precision; the level of quantile_loss.
+
+    `own` has the metrics of own code; None if there are none.
+    """
 
     positive_class: str | None = None
     quantile: float = 0.5
     threshold: float | None = None
+    own: tuple[str, ...] | None = None
 
     def decision(self, classes: list[str]) -> Threshold | None:
         """Return the threshold of the positive class; None to predict the most probable class.
@@ -67,24 +72,54 @@ class ScoreOptions(ConfigModel):
     def record(self, spec: FeatureSpec) -> ScoringRecord:
         """Return the options that have an effect for the task of a feature spec."""
         classes = spec["classes"]
-        if classes is None:
-            return {"positive_class": None, "quantile": self.quantile}
-        positive = self.positive(classes)
-        return {"positive_class": None if positive is None else classes[positive], "quantile": None}
+        record: ScoringRecord = {"positive_class": None, "quantile": None if classes else self.quantile}
+        if classes and (positive := self.positive(classes)) is not None:
+            record["positive_class"] = classes[positive]
+        if self.own:
+            record["own"] = own_metrics.codes(self.own)
+        return record
 
 
 DEFAULTS = ScoreOptions()
 
 
-def compute(y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> Scores:
-    """Return the metrics of predictions for the task of a feature spec."""
+def key(name: str) -> Metric:
+    """Return a name as a key of scores, which own metrics are too."""
+    return cast(Metric, name)
+
+
+def is_higher_better(name: str) -> bool:
+    """Return whether a greater value of a metric is better."""
+    return HIGHER_IS_BETTER[key(name)] if name in HIGHER_IS_BETTER else OwnMetric(name).greater_is_better
+
+
+def compute(
+    y: np.ndarray,
+    predictions: np.ndarray,
+    spec: FeatureSpec,
+    options: ScoreOptions = DEFAULTS,
+    threshold: Threshold | None = None,
+) -> Scores:
+    """Return the metrics of predictions for the task of a feature spec, then those of own code.
+
+    Args:
+        y: (n,) class index or value.
+        predictions: (n, classes) probabilities or (n,) values.
+        spec: the feature spec.
+        options: options of the metrics.
+        threshold: the threshold of the predicted class, if it is not that of the options.
+    """
     classes = spec["classes"]
     if classes is None:
-        return regression(y, predictions, options.quantile)
-    return classification(y, predictions, classes, options.positive(classes), options.decision(classes))
+        result = regression(y, predictions, options.quantile)
+    else:
+        threshold = threshold or options.decision(classes)
+        result = classification(y, predictions, classes, options.positive(classes), threshold)
+    own = own_metrics.values(options.own or (), HeldOut(y, predictions, classes, threshold))
+    return cast("Scores", {**result, **own})
 
 
-def decided(metric: Metric, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions) -> np.ndarray:
+def decided(metric: str, predictions: np.ndarray, spec: FeatureSpec, options: ScoreOptions) -> np.ndarray:
     """Return the predictions, with 1 for the predicted class if the metric depends on it alone.
 
     The predicted class is then the most probable one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
-from ai_workflow.code_versions import closure
 from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import BrokenVersionError, StageError
 from ai_workflow.features import column_formulas
@@ -110,9 +109,7 @@ def code_of(text: str) -> str:
     Raises:
         StageError: the module is not found or cannot be read.
     """
-    path = code_path(text)
-    reference = own_versions.reference(path)
-    return fingerprint.of(reference if reference and "@" in reference else closure.read(path.module).digests)
+    return fingerprint.of_own_code(code_path(text))
 
 
 def load(text: str) -> Callable[[pd.DataFrame], Any] | FittedFeature:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ai_workflow.errors import StageError
 
-Group = Literal["trainers", "sources", "features", "metrics"]
+Group = Literal["trainers", "sources", "features", "metrics", "channels"]
 _PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 
 

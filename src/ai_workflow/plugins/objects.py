@@ -59,6 +59,12 @@ def calls(label: str, action: str) -> Iterator[None]:
         raise StageError(f"{label}: {action} raised {text}{_location(error)}", "Correct the code") from error
 
 
+def location_of(code: Any) -> str:
+    """Return ` at file:line` of the definition of a function; empty if it is not known."""
+    code = getattr(code, "__code__", None) or getattr(type(code).__call__, "__code__", None)
+    return f" at {code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
 def _missing(label: str, path: CodePath, error: ModuleNotFoundError) -> StageError:
     name = error.name or path.module
     if path.module == name or path.module.startswith(f"{name}."):

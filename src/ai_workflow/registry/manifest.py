@@ -10,10 +10,14 @@ IN_CACHE_KEY = False
 
 
 class ScoringRecord(TypedDict):
-    """Options of metrics: class of precision, recall, f1 and average_precision; level of quantile_loss."""
+    """Options of metrics: class of precision, recall, f1 and average_precision; level of quantile_loss.
+
+    `own` has a digest of the code of each metric of own code.
+    """
 
     positive_class: str | None
     quantile: float | None
+    own: NotRequired[dict[str, str]]
 
 
 class ModelFacts(TypedDict):

@@ -103,7 +103,7 @@ def evaluate(
     refs = _write(store, key, report, golden)
     for text in own_warnings:
         log.warning("%s", text)
-    verdict, value = report["gate"]["verdict"], report["scores"][gate.metric]
+    verdict, value = report["gate"]["verdict"], report["scores"][scores.key(gate.metric)]
     if not report["gate"]["passed"]:
         raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=report["gate"]["beats_baseline"])
     message = f"{gate.metric} {scores.format_score(value)} on {len(y)} rows held out: {verdict}"
@@ -112,7 +112,7 @@ def evaluate(
         "fingerprint": fingerprint.of(trained, report["scores"], gate), "files": refs, "message": message,
         "warnings": own_warnings,
     }  # fmt: skip
-    result[gate.metric] = value
+    result[scores.key(gate.metric)] = value
     return result
 
 

@@ -135,7 +135,8 @@ class Settings(ConfigModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Settings:
-        if self.evaluate.metric and self.evaluate.metric not in METRICS[self.task]:
+        others = {name for task, of_task in METRICS.items() if task != self.task for name in of_task}
+        if self.evaluate.metric in others:
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is not for {self.task}: one of {', '.join(METRICS[self.task])}"
             )
@@ -197,7 +198,7 @@ class Settings(ConfigModel):
         return f"{self.model.path.strip('/')}/{self.environment}/{self.pipeline}"
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> str:
         """The metric of the quality gate."""
         return self.evaluate.metric or METRICS[self.task][0]
 

@@ -75,6 +75,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "regression": ("mae", "rmse", "r2", "mape", "quantile_loss"),
 }  # fmt: skip
 ClassMetric = Literal["precision", "recall", "f1"]
+_BUILT_IN = [name for of_task in METRICS.values() for name in of_task]
 
 
 class IdSplit(ConfigModel):
@@ -137,7 +138,10 @@ class Evaluate(ConfigModel):
     split: Split | None = Field(
         default=None, discriminator="kind", description="default: time if there is a `timestamp`, else id"
     )
-    metric: Metric | None = Field(default=None, description="default: accuracy, or mae for regression")
+    metric: str | None = Field(
+        default=None, description="metric of the gate, or own code; default: accuracy, or mae for regression"
+    )
+    metrics: tuple[str, ...] = Field(default=(), description="more metrics of own code, as module:function")
     minimum: float | None = Field(default=None, description="worst value of the metric that passes")
     tolerance: float = Field(default=0.01, ge=0, description="difference to `stable` that still passes")
     beat_baseline: bool = Field(
@@ -157,3 +161,21 @@ class Evaluate(ConfigModel):
     per_class: dict[ClassMetric, Fraction | dict[str, Fraction]] = Field(
         default_factory=dict, description="minimum of precision, recall or f1 of each class, or of classes by name"
     )
+
+    @field_validator("metric")
+    @classmethod
+    def _check_metric(cls, metric: str | None) -> str | None:
+        if metric is not None and (problem := names.problem("metrics", metric, _BUILT_IN)):
+            raise ValueError(problem)
+        return metric
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if built_in := [name for name in metrics if name in _BUILT_IN]:
+            raise ValueError(f"{built_in[0]} is always computed; name functions of own code, as module:function")
+        if problems := [problem for name in metrics if (problem := names.problem("metrics", name, ()))]:
+            raise ValueError("; ".join(problems))
+        if twice := sorted({name for name in metrics if metrics.count(name) > 1}):
+            raise ValueError(f"has {', '.join(twice)} twice")
+        return metrics

@@ -1,0 +1,228 @@
+"""Metrics of a team's own code: loaded, called with checks of their results, and compared with shuffled labels."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ai_workflow.datasets import fingerprint
+from ai_workflow.errors import StageError
+from ai_workflow.features.decision import predicted_classes
+from ai_workflow.plugins import names, objects, own_versions
+from ai_workflow.plugins.names import CodePath
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ai_workflow.features.spec import Threshold
+
+KEY = "evaluate.metrics"
+_DIRECTION = "greater_is_better"
+_PROBABILITIES = "probabilities"
+_DOCS = "See docs/own-code.md#metrics"
+# The class of rows whose class is not in the training rows.
+_UNSEEN = ""
+
+
+class MetricFunction(Protocol):
+    """A metric of the rows held out. It may leave out `probabilities`.
+
+    The function of the quality gate has the attribute `greater_is_better`, True or False.
+    """
+
+    def __call__(self, target: pd.Series, prediction: pd.Series, probabilities: pd.DataFrame) -> float:
+        """Return the value of the metric.
+
+        Args:
+            target: true class as text (empty if the training rows do not have it), or value.
+            prediction: predicted class as text, or value.
+            probabilities: one column for each class; without columns for a regression.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Labels and predictions of the rows held out.
+
+    Args:
+        y: (n,) class index, -1 for a class that is not in the training rows, or value.
+        predictions: (n, classes) probabilities, or (n,) values.
+        classes: names of the classes; None for a regression.
+        threshold: the threshold of the predicted class.
+    """
+
+    y: np.ndarray
+    predictions: np.ndarray
+    classes: list[str] | None
+    threshold: Threshold | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return new arguments of a metric function, which may change them."""
+        import pandas as pd
+
+        if self.classes is None:
+            empty = pd.DataFrame(index=range(len(self.y)))
+            predictions = self.predictions.astype("float64")
+            return {"target": pd.Series(self.y.copy()), "prediction": pd.Series(predictions), _PROBABILITIES: empty}
+        texts = pd.Series([*self.classes, _UNSEEN], dtype=object)
+        predicted = predicted_classes(self.predictions, self.threshold)
+        return {
+            "target": texts.take(self.y.astype("int64") % len(texts)).reset_index(drop=True),
+            "prediction": texts.take(predicted).reset_index(drop=True),
+            _PROBABILITIES: pd.DataFrame(self.predictions.astype("float64"), columns=self.classes),
+        }
+
+
+class OwnMetric:
+    """A metric function, imported and called with checks.
+
+    Raises:
+        StageError: the code is not found or fails, or is no metric.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._path = code_path(text)
+        self._label = f"{KEY} {self._path}"
+        _, self._function = objects.load(self._path, KEY)
+        if not callable(self._function) or isinstance(self._function, type):
+            raise StageError(f"{self._label} is {type(self._function).__name__}, not a function", _DOCS)
+        self._has_probabilities = self._check_signature()
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether a greater value is better.
+
+        Raises:
+            StageError: the function does not declare it.
+        """
+        value = getattr(self._function, _DIRECTION, None)
+        if not isinstance(value, bool):
+            raise StageError(
+                f"{self._label}{self._location()}: evaluate.metric needs its attribute {_DIRECTION}, which is {value}",
+                f"Write {self._path.name}.{_DIRECTION} = True after it, or False",
+            )
+        return value
+
+    def value(self, rows: HeldOut) -> float:
+        """Return the metric.
+
+        Raises:
+            StageError: the function raises, or its result is no finite number.
+        """
+        value = self.value_or_nan(rows)
+        if not math.isfinite(value):
+            raise StageError(
+                f"{self._label}{self._location()}: the result for {len(rows.y)} rows held out is {value}",
+                "Return a finite number, also if a class is never predicted",
+            )
+        return value
+
+    def value_or_nan(self, rows: HeldOut) -> float:
+        """Return the metric, which may be infinite or NaN."""
+        import numpy as np
+
+        arguments = rows.arguments()
+        if not self._has_probabilities:
+            del arguments[_PROBABILITIES]
+        target, prediction = arguments.pop("target"), arguments.pop("prediction")
+        with objects.calls(self._label, "the function"):
+            result = self._function(target, prediction, **arguments)
+        if isinstance(result, bool | np.bool_) or not isinstance(result, int | float | np.integer | np.floating):
+            kind = type(result).__name__
+            raise StageError(f"{self._label}{self._location()}: it returned {kind}, not a number", "Return a float")
+        return float(result)
+
+    def _check_signature(self) -> bool:
+        """Return whether the function takes `probabilities`."""
+        try:
+            signature = inspect.signature(self._function)
+        except ValueError:
+            return False
+        named = {_PROBABILITIES: None} if _PROBABILITIES in signature.parameters else {}
+        try:
+            signature.bind(None, None, **named)
+        except TypeError as error:
+            raise StageError(
+                f"{self._label}{self._location()} does not take (target, prediction) or "
+                f"(target, prediction, probabilities): {error}",
+                _DOCS,
+            ) from error
+        return bool(named)
+
+    def _location(self) -> str:
+        return objects.location_of(self._function)
+
+
+def code_path(text: str) -> CodePath:
+    """Return the path of a metric function.
+
+    Raises:
+        StageError: it is no path, and no entry point has this name.
+    """
+    if path := names.path("metrics", text):
+        return path
+    raise StageError(f"{KEY}: there is no metric {text}", "Write module:name")
+
+
+def check(texts: Iterable[str], judged: str) -> tuple[str, ...]:
+    """Import all metrics, and return their code for a cache key.
+
+    Args:
+        texts: names of own metrics.
+        judged: the metric of the quality gate, which may be one of them.
+
+    Raises:
+        StageError: a metric is not found or is no metric, or that of the gate does not say which value is better.
+    """
+    texts = tuple(texts)
+    for text in texts:
+        metric = OwnMetric(text)
+        if text == judged:
+            _ = metric.greater_is_better
+    references = (own_versions.reference(code_path(text)) for text in texts)
+    return tuple(sorted({reference for reference in references if reference}))
+
+
+def values(texts: Iterable[str], rows: HeldOut) -> dict[str, float]:
+    """Return the value of each metric."""
+    return {text: OwnMetric(text).value(rows) for text in texts}
+
+
+def codes(texts: Iterable[str]) -> dict[str, str]:
+    """Return a digest of the code of each metric."""
+    return {text: fingerprint.of_own_code(code_path(text)) for text in texts}
+
+
+def best_constant(text: str, rows: HeldOut, constants: Iterable[np.ndarray]) -> float | None:
+    """Return the best value of a metric for constant predictions; None if it has no finite value for any of them.
+
+    Without `greater_is_better` it is that of the first constant.
+    """
+    metric = OwnMetric(text)
+    found = [metric.value_or_nan(HeldOut(rows.y, constant, rows.classes)) for constant in constants]
+    try:
+        best: Callable[[list[float]], float] = max if metric.greater_is_better else min
+    except StageError:
+        found, best = found[:1], min
+    return best(finite) if (finite := [value for value in found if math.isfinite(value)]) else None
+
+
+def is_significant(text: str, rows: HeldOut, level: float, shuffles: int = 99) -> bool:
+    """Return whether at most the share `level` of shuffled labels gives a value that is not worse."""
+    import numpy as np
+
+    metric, random = OwnMetric(text), np.random.default_rng(0)
+    sign = 1 if metric.greater_is_better else -1
+    # Sums of the same numbers in another order differ in the last digits.
+    lowest = (observed := sign * metric.value(rows)) - 1e-12 * max(1.0, abs(observed))
+    reached = 0
+    for _ in range(shuffles):
+        shuffled = HeldOut(random.permutation(rows.y), rows.predictions, rows.classes, rows.threshold)
+        reached += sign * metric.value_or_nan(shuffled) >= lowest
+        if (1 + reached) / (1 + shuffles) > level:
+            return False
+    return True
