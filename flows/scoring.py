@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ai_workflow.features import own_features
 from ai_workflow.orchestration import scoring_fallback, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
@@ -9,6 +11,7 @@ from ai_workflow.orchestration.flow_parameters import VersionName
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry.registry import Version
+from ai_workflow.sources import own_source
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
 from ai_workflow.training import protocol
 
@@ -32,11 +35,13 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
     """Run the stages in their order; the feature spec of the version cleans and transforms the rows."""
     s = run.settings
     source = s.reading(s.inference.source or s.source)
+    source_code = await asyncio.to_thread(own_source.check, source)
     spec = scoring_fallback.feature_spec(run, chosen)
     loaded = await run.stage(
         data_loader.load,
         source,
         inputs=lambda: data_loader.inspect(source),
+        loads=source_code,
         database=s.database,
         fetch_secret=secret_blocks.load,
         accept_empty=True,

@@ -13,6 +13,7 @@ from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry import published_types
 from ai_workflow.registry.registry import Registry
+from ai_workflow.sources import own_source
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.training import protocol
 
@@ -26,10 +27,12 @@ async def training(run: PipelineRun) -> FlowResult:
     gate = quality_gate.QualityGate.of(s)
     metrics = await asyncio.to_thread(own_metrics.check, gate.own_metrics, gate.metric)
     source = s.reading(s.source)
+    source_code = await asyncio.to_thread(own_source.check, source)
     loaded = await run.stage(
         data_loader.load,
         source,
         inputs=lambda: data_loader.inspect(source),
+        loads=source_code,
         database=s.database,
         fetch_secret=secret_blocks.load,
     )

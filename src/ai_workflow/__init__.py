@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ai_workflow.orchestration.flow_result import FlowResult
     from ai_workflow.orchestration.pipeline_run import PipelineRun
     from ai_workflow.registry.registry import Registry, Version
+    from ai_workflow.sources.own_source import RowSource
     from ai_workflow.stage_names import stage
     from ai_workflow.storage.store import Store
     from ai_workflow.telemetry.logs import logger as get_logger
@@ -35,6 +36,7 @@ __all__ = [
     "PipelineRun",
     "Predict",
     "Registry",
+    "RowSource",
     "Settings",
     "StageError",
     "Store",
@@ -57,6 +59,7 @@ _LOCATIONS = {
     "PipelineRun": ("orchestration.pipeline_run", "PipelineRun"),
     "Predict": ("training.protocol", "Predict"),
     "Registry": ("registry.registry", "Registry"),
+    "RowSource": ("sources.own_source", "RowSource"),
     "Settings": ("config.settings", "Settings"),
     "StageError": ("errors", "StageError"),
     "Store": ("storage.store", "Store"),

@@ -211,6 +211,48 @@ def test_code_of_own_metric_reruns_the_evaluation_only(team: Workplace) -> None:
     assert "metrics.py:1: evaluate.metric needs its attribute greater_is_better" in refused.output
 
 
+SOURCE = """\
+import pathlib
+import pandas as pd
+
+class Table:
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def version(self):
+        return (self.folder / "rows.txt").read_text()
+
+    def read(self):
+        assert not (self.folder / "down").exists(), "the warehouse is down"
+        yield from pd.read_csv(self.folder / "rows-1.csv", chunksize=40)
+"""
+
+
+def test_own_source_is_read_once_for_each_version_and_feeds_training_and_scoring(team: Workplace) -> None:
+    file = team.folder / "pipelines/credit/sources.py"
+    file.write_text(SOURCE)
+    version = team.folder / "rows.txt"
+    version.write_text("1")
+    source = {"kind": "credit.sources:Table", "params": {"folder": str(team.folder)}}
+    team.configure(PIPELINE, source=source, trainer={"steps": 20})
+    for run in (team.train(PIPELINE), team.score(PIPELINE)):
+        assert run.code == 0, run.output
+    (team.folder / "down").touch()
+    file.write_text(f"# Reviewed.\n{SOURCE}")
+    assert set(team.train(PIPELINE).stages.values()) == {"CACHED"}
+    version.write_text("2")
+    failed = team.train(PIPELINE)
+    assert failed.code == 1
+    assert "read raised AssertionError: the warehouse is down at " in failed.output
+    (team.folder / "down").unlink()
+    stages = team.train(PIPELINE).stages
+    assert [name for name, status in stages.items() if status == "SUCCESS"] == ["data_loader"]
+    file.write_text("class Table: ...\n")
+    refused = team.train(PIPELINE)
+    assert (refused.code, refused.stages) == (1, {})
+    assert "is no source: it has no method version" in refused.output
+
+
 def test_failure_of_own_trainer_ends_the_run_before_the_first_stage(team: Workplace) -> None:
     (team.folder / "pipelines/credit/models.py").write_text("class Trainer: ...\n")
     run = team.train(PIPELINE)

@@ -17,6 +17,8 @@ from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
 from ai_workflow.config.settings import Settings, Trainer, trainer_params
 from ai_workflow.config.settings.config_model import NAME_PATTERN
+from ai_workflow.config.settings.source import OWN
+from ai_workflow.plugins import names
 
 _SENTENCES = {
     "string_type": "must be text",
@@ -126,6 +128,9 @@ class Checker:
         if kind == "value_error":
             return self._value_error(str(context["error"]), path)
         if kind == "union_tag_invalid":
+            tags = context["expected_tags"].replace("'", "").split(", ")
+            if OWN in tags:
+                return path, names.problem("sources", str(context["tag"]), tags[:-1]) or "unknown name"
             return path, f"must be {context['expected_tags'].replace(', ', ' or ')}"
         if context.get("pattern") == NAME_PATTERN:
             return path, _NOT_A_NAME

@@ -10,7 +10,7 @@ from ai_workflow.config.merge import at
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
-from ai_workflow.config.settings import METRICS, Settings
+from ai_workflow.config.settings import METRICS, OwnSource, Settings
 from ai_workflow.config.settings.training import TRAINERS
 from ai_workflow.plugins import names, search_path
 from ai_workflow.plugins.names import CodePath
@@ -25,6 +25,14 @@ def problems(settings: Settings, tree: Node) -> Iterator[Problem]:
 
 
 def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
+    sources = {
+        "source": settings.source,
+        "inference.source": settings.inference.source,
+        "evaluation.source": settings.evaluation.source,
+    }
+    for key, source in sources.items():
+        if isinstance(source, OwnSource) and (path := names.path("sources", source.kind)):
+            yield (*key.split("."), "kind"), path
     if settings.trainer.kind not in TRAINERS and (path := names.path("trainers", settings.trainer.kind)):
         yield ("trainer", "kind"), path
     for number, item in enumerate(settings.features.derive):

@@ -66,7 +66,8 @@ def is_union(path: KeyPath) -> bool:
 def keys_at(path: KeyPath, kind: object = None) -> Sequence[str]:
     """Return the keys of the mapping at a path; of several kinds of mapping, only those of `kind`."""
     models = _models(path)
-    chosen = [model for model in models if kind in _kinds(model)] or models
+    chosen = [model for model in models if kind in _kinds(model)]
+    chosen = chosen or [model for model in models if _takes_any_kind(model)] or models
     return sorted({name for model in chosen for name, _ in _fields(model)})
 
 
@@ -107,6 +108,12 @@ def _marks(path: KeyPath) -> list[Any]:
 def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
     field = model.model_fields.get("kind")
     return get_args(field.annotation) if field else ()
+
+
+def _takes_any_kind(model: type[BaseModel]) -> bool:
+    """Return whether the kind of a section is a name of own code."""
+    field = model.model_fields.get("kind")
+    return field is not None and field.annotation is str
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:

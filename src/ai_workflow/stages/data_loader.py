@@ -13,16 +13,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Any, TypedDict
 
-from ai_workflow.config.settings import CsvSource, Database, FileSource, SampleSource, Source, SqlSource
+from ai_workflow.config.settings import CsvSource, Database, FileSource, OwnSource, SampleSource, Source, SqlSource
 from ai_workflow.datasets import absent_columns, fingerprint, partition_cache, partitions, source_columns
 from ai_workflow.datasets.absent_columns import AbsentColumn
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
-from ai_workflow.sources import file_columns, file_groups, input_files, partitioner, sklearn_samples, sql_source
+from ai_workflow.sources import (
+    file_columns,
+    file_groups,
+    input_files,
+    own_source,
+    partitioner,
+    sklearn_samples,
+    sql_source,
+)
 from ai_workflow.sources.file_columns import Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
@@ -67,7 +75,7 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
 
     Args:
         source: each file gives `{name, path, sha256, bytes}`, a sample its name and version, a database the table or
-            query and a unique `read_at`.
+            query and a unique `read_at`, own code its version.
         base: base of a relative path; the current directory if not given.
 
     Raises:
@@ -78,8 +86,17 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
         return sklearn_samples.inspect(source)
     if isinstance(source, SqlSource):
         return sql_source.inspect(source)
+    if isinstance(source, OwnSource):
+        return own_source.inspect(source)
     reader = file_columns.reader_of(source)
     return input_files.find(source.path, reader.SUFFIXES, base, getattr(reader, "ARCHIVE_MEMBERS", None))
+
+
+class _SpooledRows(TypedDict):
+    """Partitions and columns of rows that came by way of a temporary file."""
+
+    partitions: list[PartitionRecord]
+    columns: Schema
 
 
 @stage("data_loader")
@@ -113,6 +130,8 @@ def load(
     absent: dict[str, AbsentColumn] = {}
     if isinstance(source, SqlSource):
         parts, schema = _from_database(store, source, database, fetch_secret)
+    elif isinstance(source, OwnSource):
+        parts, schema = _from_own_code(store, source, inputs)
     elif isinstance(source, SampleSource):
         parts, schema = _from_sample(store, source, inputs)
     else:
@@ -221,16 +240,35 @@ def _from_database(
     store: Store, source: SqlSource, database: Database | None, fetch: Fetch | None
 ) -> tuple[list[Partition], Schema]:
     """Return the partitions of the current rows of a database; equal rows give equal partitions."""
+    body = _spooled(store, lambda spool: sql_source.spool(spool, source, database, fetch), source.partition_rows)
+    name = sql_source.label(source)
+    return [replace(Partition(**part), source=name) for part in body["partitions"]], body["columns"]
+
+
+def _from_own_code(store: Store, source: OwnSource, inputs: Inputs) -> tuple[list[Partition], Schema]:
+    """Return the partitions of the rows of own code, which are read once for each version of rows and code."""
+    code = fingerprint.of_own_code(own_source.code_path(source))
+    key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), code, source, inputs)
+
+    def compute(_: str) -> _SpooledRows:
+        return _spooled(store, lambda spool: own_source.spool(spool, source), source.partition_rows)
+
+    body = partition_cache.cached(store, partitioner.STAGE, key, compute)
+    parts = [replace(Partition(**part), source=source.kind) for part in body["partitions"]]
+    return parts, [(name, kind) for name, kind in body["columns"]]
+
+
+def _spooled(store: Store, spool: Callable[[IO[bytes]], Schema], partition_rows: int) -> _SpooledRows:
+    """Write rows to partitions by way of a temporary file, because the kinds of columns follow from all rows."""
     try:
-        with tempfile.TemporaryFile() as spool:
-            schema = sql_source.spool(spool, source, database, fetch)
-            parts = _write(store, lambda: sql_source.replay(spool, schema), source.partition_rows)
+        with tempfile.TemporaryFile() as file:
+            schema = spool(file)
+            parts = _write(store, lambda: sql_source.replay(file, schema), partition_rows)
     except OSError as error:
         raise StageError(
             f"{tempfile.gettempdir()} cannot hold the rows: {error.strerror}", "Free some space there, or set TMPDIR"
         ) from error
-    name = sql_source.label(source)
-    return [replace(Partition(**part), source=name) for part in parts], schema
+    return {"partitions": parts, "columns": schema}
 
 
 def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows: int) -> list[PartitionRecord]:

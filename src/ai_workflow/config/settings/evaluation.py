@@ -7,9 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Scope
-from ai_workflow.config.settings.source import FileSource, SqlSource
-
-LabelSource = Annotated[FileSource | SqlSource, Field(discriminator="kind")]
+from ai_workflow.config.settings.source import LabelSource
 
 
 class Evaluation(ConfigModel):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ai_workflow.config.settings.column import DecimalSeparator, ThousandsSeparator, check_separators
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, RELATIVE_TO_FILE, ConfigModel, Fraction, Scope
+from ai_workflow.plugins import names
 from ai_workflow.secret_values import Secret
 
 # Value of `delimiter` for runs of spaces and tabs.
@@ -142,5 +143,32 @@ class SampleSource(TableSource):
         return self if self.name == "synthetic" else self._without("rows", "seed", "drift", "concept_drift")
 
 
+class OwnSource(TableSource):
+    """Rows of own code: `kind` is module:Class, or the entry point of an installed package."""
+
+    kind: str
+    params: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the class")
+
+
+# The tag of own code in the unions below; no kind has this name.
+OWN = "own"
+KINDS = ("csv", "parquet", "jsonl", "excel", "sql", "sample")
+
+
+def _tag(value: Any) -> str | None:
+    """Return the member of the union that a mapping or section belongs to."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    is_own = isinstance(kind, str) and kind not in KINDS and names.problem("sources", kind, KINDS) is None
+    return OWN if is_own else None if kind is None else str(kind)
+
+
 FileSource = CsvSource | ParquetSource | JsonLinesSource | ExcelSource
-Source = Annotated[FileSource | SqlSource | SampleSource, Field(discriminator="kind")]
+_Csv = Annotated[CsvSource, Tag("csv")]
+_Parquet = Annotated[ParquetSource, Tag("parquet")]
+_JsonLines = Annotated[JsonLinesSource, Tag("jsonl")]
+_Excel = Annotated[ExcelSource, Tag("excel")]
+_Sql = Annotated[SqlSource, Tag("sql")]
+_Sample = Annotated[SampleSource, Tag("sample")]
+_Own = Annotated[OwnSource, Tag(OWN)]
+Source = Annotated[_Csv | _Parquet | _JsonLines | _Excel | _Sql | _Sample | _Own, Discriminator(_tag)]
+LabelSource = Annotated[_Csv | _Parquet | _JsonLines | _Excel | _Sql | _Own, Discriminator(_tag)]
