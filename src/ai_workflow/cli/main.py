@@ -23,7 +23,11 @@ _COMMANDS = (
     ("models", "models:app", "List, verify, pin, promote, roll back and prune published versions."),
     ("doctor", "doctor:doctor", "Check the installation: what is broken, and what to do."),
     ("trace", "trace:trace", "Show the stages of a run, with durations, results and errors."),
-    ("pipeline", "pipeline:app", "List the pipelines of pipelines/, and write their deployments to prefect.yaml."),
+    (
+        "pipeline",
+        "pipeline:app",
+        "Add and list pipelines of pipelines/, and write their deployments to prefect.yaml.",
+    ),
     ("config", "config:app", "Check, show and explain the configuration."),
     ("up", "stack:up", "Start the whole stack on this machine."),
     ("down", "stack:down", "Stop the stack; data, history and logs stay."),

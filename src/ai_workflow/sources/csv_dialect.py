@@ -77,11 +77,35 @@ def guess(text: str, source: CsvSource, width: int) -> Guess | None:
         source: the declared options.
         width: the number of columns with them.
     """
-    sample = text[:_SAMPLE_CHARACTERS]
-    if len(text) > len(sample):
-        sample = sample[: max(sample.rfind("\n"), sample.rfind("\r")) + 1]
-    if _has_blanks_before_quotes(sample, source):
+    if _has_blanks_before_quotes(_sample(text), source):
         return Guess(f"has blanks before quotes {source.quote}, which are then part of the text", _WITHOUT_BLANKS)
+    best = _best(text, source)
+    return _describe(best, source, width) if best else None
+
+
+def adapted(text: str, source: CsvSource) -> CsvSource | None:
+    """Return the source with the options that turn the beginning of a file into a table; None if there are none.
+
+    Args:
+        text: the text before any line is left out.
+        source: the declared options.
+    """
+    best = _best(text, source)
+    if best is None:
+        return None
+    names = {"header": False, "columns": tuple(best.columns)} if best.columns else {}
+    return best.source.model_copy(update={"skip_rows": best.lines_before, **names})
+
+
+def _sample(text: str) -> str:
+    """Return the whole lines at the beginning of a text."""
+    sample = text[:_SAMPLE_CHARACTERS]
+    return sample if len(text) == len(sample) else sample[: max(sample.rfind("\n"), sample.rfind("\r")) + 1]
+
+
+def _best(text: str, source: CsvSource) -> _Candidate | None:
+    """Return the options that make the beginning of a file regular."""
+    sample = _sample(text)
     marks = {mark: None for line in sample.splitlines()[:_SAMPLE_ROWS] if (mark := comment_of(line))}
     candidates = []
     for comment in [source.comment] if source.comment else [None, *marks]:
@@ -89,8 +113,7 @@ def guess(text: str, source: CsvSource, width: int) -> Guess | None:
             options = {"comment": comment, "delimiter": delimiter, "skip_rows": 0}
             candidate = _candidate(sample, source, source.model_copy(update=options))
             candidates += [candidate] if candidate else []
-    best = min(candidates, key=lambda each: each.rank, default=None)
-    return _describe(best, source, width) if best else None
+    return min(candidates, key=lambda each: each.rank, default=None)
 
 
 def _has_blanks_before_quotes(text: str, source: CsvSource) -> bool:
