@@ -59,9 +59,11 @@ def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules, read: N
         return None
     numbers = read or plain_text.numbers(text)
     count = int(numbers.plain.sum())
-    # With the missing cells if there is no number, to be used again.
-    dates = plain_text.timestamps(text.filter(pa.array(~numbers.plain)) if count else text)
-    date = int(dates.plain.sum())
+    plain: Plain = numbers
+    if count < len(present):
+        # With the missing cells if there is no number, to be used again.
+        plain = plain_text.timestamps(text.filter(pa.array(~numbers.plain)) if count else text)
+    date = 0 if plain is numbers else int(plain.plain.sum())
     if count + date < len(present):
         return None
     none = present.slice(0, 0)
@@ -81,7 +83,7 @@ def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules, read: N
         "date": date, "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",
         "others": {}, "notable": notable,
     }  # fmt: skip
-    return Counted(evidence, numbers if count else dates)
+    return Counted(evidence, numbers if count else plain)
 
 
 def _begins_plain(present: pa.Array) -> bool:
