@@ -57,6 +57,8 @@ def row_ends(data: bytes, quote: bytes) -> np.ndarray:
 def _last_row_end(data: bytes, quote: bytes) -> int:
     """Return the end of the last line before which the number of quotes is even; 0 if there is none."""
     end = data.rfind(b"\n") + 1
+    if quote not in data:
+        return end
     is_quoted = data.count(quote, 0, end) % 2 == 1
     while end and is_quoted:
         opened = data.rfind(quote, 0, end)
