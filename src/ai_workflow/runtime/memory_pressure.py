@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import cache
 from typing import TypeVar
 
 from ai_workflow.errors import StageError
@@ -116,6 +118,19 @@ def halve(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, wher
 def set_shared() -> None:
     """Mark this context as one of several threads that compute partitions at the same time."""
     _is_shared.set(True)
+
+
+@cache
+def use_jemalloc() -> None:
+    """Let Arrow allocate with jemalloc where it has it: large arrays take fewer system calls and less memory.
+
+    The variable ARROW_DEFAULT_MEMORY_POOL of Arrow takes precedence.
+    """
+    import pyarrow as pa
+
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
+        with contextlib.suppress(NotImplementedError):
+            pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 def release() -> None:

@@ -77,6 +77,7 @@ def ordered_map(work: Callable[[Item], Result], items: Sequence[Item], unit: str
 
 def results(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
     """Yield what `ordered_map` returns, each result as soon as it and those before it are there; close it after use."""
+    memory_pressure.use_jemalloc()
     threads = min(count(), len(items))
     if threads <= 1:
         yield from map(work, items)
@@ -112,6 +113,7 @@ def stream_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Generat
         work: a function that several threads can call at once, with the same result in any order.
         items: read by the thread of the caller.
     """
+    memory_pressure.use_jemalloc()
     threads = count()
     if threads <= 1:
         yield from ((item, work(item)) for item in items)
