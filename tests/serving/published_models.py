@@ -102,15 +102,17 @@ def files(seed: int, **changed: Any) -> dict[str, bytes]:
     return found | {endings[name]: data for name, data in changed.items()}
 
 
-def publish(root: Path, seed: int, *, schema: str = "a", kind: str = "lightgbm", **changed: Any) -> Version:
-    """Publish the model of a seed as the next version."""
-    about = {"kind": kind, "model_file": "model.txt", "pipeline": PIPELINE, "task": "classification", "scores": {}}
-    return publication.publish(registry(root), files(seed, **changed), schema, about)
+def publish(
+    root: Path, seed: int, *, schema: str = "a", kind: str = "lightgbm", name: str = PIPELINE, **changed: Any
+) -> Version:
+    """Publish the model of a seed as the next version of a pipeline."""
+    about = {"kind": kind, "model_file": "model.txt", "pipeline": name, "task": "classification", "scores": {}}
+    return publication.publish(registry(root, name), files(seed, **changed), schema, about)
 
 
-def registry(root: Path) -> Registry:
-    """Return the registry below a store's root."""
-    return Registry(Store(root), FOLDER)
+def registry(root: Path, name: str = PIPELINE) -> Registry:
+    """Return the registry of a pipeline below a store's root."""
+    return Registry(Store(root), f"models/development/{name}")
 
 
 # For tests of which version answers, not of when: a busy machine makes requests late, and then stable answers.

@@ -28,7 +28,7 @@ class Running:
     """A service, started and listening; use it as a context manager.
 
     Args:
-        pipeline: its pipeline file.
+        pipeline: its pipeline file; None: all pipelines of the project that AIW_ROOT names.
         root: its store; made if it is missing.
         faults: a folder where a file `<version>` says how that version fails; none: models cannot fail.
         program: the arguments of Python that start it, in place of those of `ai-workflow serve`.
@@ -36,11 +36,16 @@ class Running:
     """
 
     def __init__(
-        self, pipeline: Path, root: Path, faults: Path | None = None, program: Sequence[str] = CLI, **variables: str
+        self,
+        pipeline: Path | None,
+        root: Path,
+        faults: Path | None = None,
+        program: Sequence[str] = CLI,
+        **variables: str,
     ) -> None:
         # The command refuses a store that does not exist.
         root.mkdir(parents=True, exist_ok=True)
-        place = ["--pipeline", str(pipeline), "--store", str(root)]
+        place = [*(["--pipeline", str(pipeline)] if pipeline else ["--all"]), "--store", str(root)]
         serve = ["serve", *place]
         if faults is None:
             command = [sys.executable, *program, *place]

@@ -24,10 +24,11 @@ __all__ = ["ConfigError", "Layer", "Loaded", "Problem", "load"]
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings with their layers and the origin of each key."""
+    """Settings with their layers, the folders of own code, and the origin of each key."""
 
     settings: Settings
     layers: tuple[Layer, ...]
+    code_folders: tuple[str, ...]
     _origins: Mapping[str, str] = field(repr=False)
 
     def origin(self, key: str) -> str | None:
@@ -75,14 +76,15 @@ def load(
     folders = {layer.name: layer.path.parent for layer in layers if layer.path} | {OVERRIDE: root}
     settings, value_problems = _settings(tree, name, Filler(env, folders), partial)
     problems += override_problems + _other_environment(tree, name, env) + value_problems
+    code_folders = search_path.of_pipeline(files_of_pipeline(layers), root)
     if settings is not None:
-        search_path.use(search_path.of_pipeline(files_of_pipeline(layers), root))
+        search_path.use(code_folders)
         problems += own_code.problems(settings, tree)
     if problems or settings is None:
         raise ConfigError(_sorted(problems, layers))
     require_utf8(settings.store.root, "store.root")
     environment_origin = {"environment": "argument" if environment else "AIW_ENVIRONMENT"} if named else {}
-    return Loaded(settings, tuple(layers), origins(tree) | environment_origin)
+    return Loaded(settings, tuple(layers), tuple(map(str, code_folders)), origins(tree) | environment_origin)
 
 
 def _read(layers: list[Layer], problems: list[Problem]) -> list[Node]:

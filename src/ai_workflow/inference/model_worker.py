@@ -43,13 +43,15 @@ class ModelExitedError(AiWorkflowError):
 class ModelSource(NamedTuple):
     """What a worker process loads: model family, open file with the model, and number of float32 in each row.
 
-    `spec` is an open file with the feature spec of a version with feature functions.
+    `spec` is an open file with the feature spec of a version with feature functions, `code_folders` are the folders of
+    own code; None: those of the pipeline that was loaded last.
     """
 
     kind: str
     model: int
     width: int
     spec: int | None = None
+    code_folders: tuple[str, ...] | None = None
 
 
 class ModelWorker(asyncio.Protocol):
@@ -91,7 +93,7 @@ class ModelWorker(asyncio.Protocol):
             spec = [] if source.spec is None else [source.spec]
             arguments = [os.getpid(), child_end.fileno(), source.model, source.kind, source.width, *spec]
             files = [child_end.fileno(), source.model, *spec]
-            environment = {**search_path.environment(), **dict.fromkeys(_THREADS, "1")}
+            environment = {**search_path.environment(source.code_folders), **dict.fromkeys(_THREADS, "1")}
             self._output = WorkerOutput(self._name)
             try:
                 # Always from the main thread: the kernel kills a process with the thread that started it.

@@ -46,9 +46,13 @@ def extend() -> None:
     importlib.invalidate_caches()
 
 
-def environment() -> dict[str, str]:
-    """Return the environment variables of a process that finds the same code as this process."""
-    found = folders()
+def environment(code_folders: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the environment variables of a process that finds own code.
+
+    Args:
+        code_folders: the folders of its pipeline; if None, those of the pipeline that was loaded last.
+    """
+    found = folders() if code_folders is None else list(dict.fromkeys([*code_folders, *_inherited()]))
     return {**os.environ, VARIABLE: os.pathsep.join(found)} if found else {**os.environ}
 
 

@@ -39,7 +39,7 @@ log = logger("serving")
 
 
 class InferenceEndpoints:
-    """`POST /predict` and `POST /v2/models/<name>[/versions/<version>]/infer`.
+    """`POST /predict[/<name>]` and `POST /v2/models/<name>[/versions/<version>]/infer`.
 
     Args:
         settings: the configuration of the pipeline.
@@ -64,7 +64,11 @@ class InferenceEndpoints:
         self._deadline_seconds = settings.inference.deadline_ms / 1000
         self._default = settings.inference.default_response
         self._model_path = f"/v2/models/{settings.pipeline}"
-        self._handlers: dict[str, Handler] = {"/predict": self._predict, f"{self._model_path}/infer": self._infer}
+        self._handlers: dict[str, Handler] = {
+            "/predict": self._predict,
+            f"/predict/{settings.pipeline}": self._predict,
+            f"{self._model_path}/infer": self._infer,
+        }
         self._loop = asyncio.get_running_loop()
         self._fallbacks = FallbackLog(self._loop.time)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rows")

@@ -10,9 +10,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,24 +20,13 @@ from ai_workflow.config.settings import Service as ServiceSettings
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.http_server.origin_check import OriginGuard, Origins
-from ai_workflow.inference import fallback
-from ai_workflow.registry.registry import Registry
 from ai_workflow.runtime import garbage_collection, process_limit
 from ai_workflow.secret_values import Fetch
-from ai_workflow.serving.app import InferenceApp
-from ai_workflow.serving.attempt_metrics import AttemptMetrics
 from ai_workflow.serving.auth import Authenticator
 from ai_workflow.serving.connection_limits import Connection, sweep
-from ai_workflow.serving.endpoints import InferenceEndpoints
-from ai_workflow.serving.label_endpoint import LabelEndpoint
-from ai_workflow.serving.logs import label_log, prediction_log
-from ai_workflow.serving.management_endpoints import ManagementEndpoints
-from ai_workflow.serving.request_metrics import RequestMetrics
-from ai_workflow.serving.routing.loaded_model import LoadedModel
-from ai_workflow.serving.routing.model_pool import ModelPool
-from ai_workflow.serving.routing.served_model import ServedModel
-from ai_workflow.serving.unseen_categories import UnseenCategories
-from ai_workflow.storage.store import Store
+from ai_workflow.serving.pipeline_service import PipelineService, ServedPipeline
+from ai_workflow.serving.pipelines_app import PipelinesApp
+from ai_workflow.serving.route_guards import RouteGuards
 from ai_workflow.telemetry import logs, metrics
 from ai_workflow.telemetry.logs import logger
 
@@ -53,25 +41,27 @@ log = logger("serving")
 
 
 class Service:
-    """One pipeline's inference service.
+    """The inference service of one pipeline or of several.
 
     Args:
-        settings: the configuration.
+        settings: address, tokens and limits; those of the pipeline if it is the only one.
         fetch: looks up secrets before the environment, if given.
+        pipelines: the pipelines; that of `settings` if not given.
 
     Raises:
         AiWorkflowError: it cannot listen on the address, or a setting does not fit this machine.
     """
 
-    def __init__(self, settings: Settings, fetch: Fetch | None = None) -> None:
-        self._settings, self._service = settings, settings.service
+    def __init__(
+        self, settings: Settings, fetch: Fetch | None = None, pipelines: Sequence[ServedPipeline] = ()
+    ) -> None:
+        self._service = settings.service
         self._authenticator = Authenticator(self._service, fetch)
         self._origins = Origins.of(os.environ)
-        self._store = Store(settings.store.root)
-        self._prediction_log = self._open_prediction_log()
-        self._labels = self._open_label_log()
+        self._pipelines = [PipelineService(pipeline) for pipeline in pipelines or [ServedPipeline(settings)]]
         self._socket = _bind(self._service.host, self._service.port)
         self._drained: asyncio.Task[None] | None = None
+        self._is_draining = False
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C.
@@ -81,7 +71,7 @@ class Service:
         """
         import uvloop
 
-        process_limit.require_threads(_THREADS)
+        process_limit.require_threads(_THREADS * len(self._pipelines))
         _raise_limits()
         _take_over_logging()
         sys.setswitchinterval(_SWITCH_SECONDS)
@@ -89,19 +79,12 @@ class Service:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._request_metrics = RequestMetrics(self._settings.pipeline)
-        registry = Registry(self._store, self._settings.models)
-        request_metrics = self._request_metrics
-        unseen = UnseenCategories(self._settings.pipeline, request_metrics.exemplars)
-        pool = ModelPool(registry, self._create_model, self._service.reload_seconds, request_metrics, unseen)
-        labels = LabelEndpoint(self._settings, self._labels, request_metrics, pool)
-        management = ManagementEndpoints(
-            self._settings, pool, self._authenticator, labels, self.drain, lambda: self._app.draining
-        )
-        endpoints = InferenceEndpoints(self._settings, pool, self._prediction_log, request_metrics, unseen)
-        self._app = InferenceApp(self._service, endpoints, self._authenticator, management.app(), request_metrics)
-        metrics.get("inference_capacity_requests").set(self._service.max_in_flight)
-        metrics.get("inference_in_flight_requests").set_function(lambda: self._app.in_flight)
+        # At the same time, so that models that take long to load delay no other pipeline.
+        await asyncio.gather(*(pipeline.start(self._authenticator, self.drain) for pipeline in self._pipelines))
+        apps = [pipeline.app for pipeline in self._pipelines]
+        self._app: Any = apps[0] if len(apps) == 1 else PipelinesApp(self._pipelines, RouteGuards(self._authenticator))
+        metrics.get("inference_capacity_requests").set(self._service.max_in_flight * len(apps))
+        metrics.get("inference_in_flight_requests").set_function(lambda: sum(app.in_flight for app in apps))
         self._server = _Server(
             uvicorn.Config(
                 self._guarded(), http=_connection_factory(self._service), ws="none", lifespan="off", log_config=None,
@@ -110,12 +93,8 @@ class Service:
                 timeout_graceful_shutdown=_MAX_SHUTDOWN_SECONDS,
             )
         )  # fmt: skip
-        await pool.refresh()
-        if self._prediction_log is not None:
-            self._prediction_log.start()
-        tasks = [asyncio.create_task(work) for work in (pool.watch(), self._sweep(), _watch_lag())]
-        if self._labels is not None:
-            tasks.append(asyncio.create_task(self._labels.watch()))
+        of_pipelines = [work for pipeline in self._pipelines for work in pipeline.tasks()]
+        tasks = [asyncio.create_task(work) for work in (*of_pipelines, self._sweep(), _watch_lag())]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
@@ -126,11 +105,7 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-            await pool.close()
-            if self._prediction_log is not None:
-                await asyncio.to_thread(self._prediction_log.close)
-            if self._labels is not None:
-                await asyncio.to_thread(self._labels.close)
+            await asyncio.gather(*(pipeline.close() for pipeline in self._pipelines))
             log.info("stopped")
 
     def _guarded(self) -> Any:
@@ -139,10 +114,12 @@ class Service:
 
     def drain(self) -> None:
         """Start a graceful shutdown: not ready, but serving for a while; a second call stops at once."""
-        if self._app.draining:
+        if self._is_draining:
             self._server.should_exit = True
             return
-        self._app.draining = True
+        self._is_draining = True
+        for pipeline in self._pipelines:
+            pipeline.app.draining = True
         log.info("shutting down: not ready, serving for another %g s", self._service.drain_seconds)
         self._drained = asyncio.get_running_loop().create_task(self._stop())
 
@@ -150,43 +127,11 @@ class Service:
         await asyncio.sleep(self._service.drain_seconds)
         self._server.should_exit = True
 
-    def _create_model(self, loaded: LoadedModel) -> ServedModel:
-        attempt_timeout = fallback.ATTEMPT_SHARE * self._settings.inference.deadline_ms / 1000
-        attempts = AttemptMetrics(self._settings.pipeline, loaded.name, self._request_metrics.exemplars)
-        return ServedModel(loaded, attempts, self._service.max_queue, attempt_timeout, self._settings.model.timeout)
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             if closed := sweep(self._server.server_state.connections, asyncio.get_running_loop().time()):
                 log.debug("closed %d slow or idle connections", closed)
-
-    def _open_prediction_log(self) -> prediction_log.PredictionLog | None:
-        options, pipeline = self._service.prediction_log, self._settings.pipeline
-        if not options.enabled:
-            return None
-        if options.folder is not None:
-            folder = Path(options.folder) / pipeline
-        elif self._store.is_local:
-            folder = self._store.local(f"{prediction_log.FOLDER}/{pipeline}")
-        else:
-            raise AiWorkflowError(
-                "service.prediction_log.folder is not set: predictions need a local folder before they are moved to "
-                f"{self._store.root}. Set it, or set service.prediction_log.enabled: false"
-            )
-        command = ["-m", "ai_workflow.serving.logs.compaction", self._store.root, str(folder), pipeline]
-        return prediction_log.PredictionLog(
-            folder,
-            values=options.values,
-            id_column=self._settings.id,
-            segment_seconds=options.segment_seconds,
-            compact=command,
-        )
-
-    def _open_label_log(self) -> label_log.LabelLog | None:
-        options, pipeline = self._service.prediction_log, self._settings.pipeline
-        folder = label_log.segment_folder(self._store, options.folder, pipeline)
-        return label_log.LabelLog(self._store, folder, pipeline, options.segment_seconds) if folder else None
 
 
 class _Server(uvicorn.Server):

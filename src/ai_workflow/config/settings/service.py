@@ -9,9 +9,20 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, RELATIVE_TO_FILE, ConfigModel, Fraction, Host, Scope
+from ai_workflow.config.settings.config_model import (
+    OF_DEPLOYMENT,
+    RELATIVE_TO_FILE,
+    ConfigModel,
+    Fraction,
+    Host,
+    Name,
+    Scope,
+)
 from ai_workflow.config.settings.source import Source
 from ai_workflow.secret_values import Secret
+
+# Stands for all pipelines in `service.pipelines`.
+ALL_PIPELINES = "all"
 
 
 class Inference(ConfigModel):
@@ -74,6 +85,9 @@ class Service(ConfigModel):
         default=3, ge=0, le=20, description="time after SIGTERM in which it answers while not ready"
     )
     prediction_log: PredictionLog = PredictionLog()
+    pipelines: tuple[Name, ...] = Field(
+        default=(), description="pipelines in pipelines/ that one service serves, [all] for all; none: one pipeline"
+    )
 
     @model_validator(mode="after")
     def _check_tokens(self) -> Service:

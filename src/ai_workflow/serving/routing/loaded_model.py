@@ -43,6 +43,7 @@ class LoadedModel:
         classes: its classes; None for a regression.
         golden: rows with their expected outputs.
         spec_fd: an open file with the feature spec, for the worker of a version with feature functions.
+        code_folders: the folders of own code for its process; None: those of the pipeline that was loaded last.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LoadedModel:
     classes: list[str] | None
     golden: GoldenRows
     spec_fd: int | None = None
+    code_folders: tuple[str, ...] | None = None
     _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -67,7 +69,7 @@ class LoadedModel:
     @property
     def source(self) -> ModelSource:
         """What the process of the model loads."""
-        return ModelSource(self.kind, self.model_fd, self.feature_count, self.spec_fd)
+        return ModelSource(self.kind, self.model_fd, self.feature_count, self.spec_fd, self.code_folders)
 
     @property
     def output_count(self) -> int:
