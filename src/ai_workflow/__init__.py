@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ai_workflow.alerting.channels.channel import RateLimitedError
+    from ai_workflow.alerting.channels.own_channel import AlertChannel, AlertMessage
     from ai_workflow.config.loader import load as load_config
     from ai_workflow.config.settings import Settings
     from ai_workflow.datasets.partitions import Dataset
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AiWorkflowError",
+    "AlertChannel",
+    "AlertMessage",
     "Dataset",
     "FeatureFunction",
     "FittedFeature",
@@ -35,6 +39,7 @@ __all__ = [
     "MetricFunction",
     "PipelineRun",
     "Predict",
+    "RateLimitedError",
     "Registry",
     "RowSource",
     "Settings",
@@ -51,6 +56,8 @@ __all__ = [
 ]
 _LOCATIONS = {
     "AiWorkflowError": ("errors", "AiWorkflowError"),
+    "AlertChannel": ("alerting.channels.own_channel", "AlertChannel"),
+    "AlertMessage": ("alerting.channels.own_channel", "AlertMessage"),
     "Dataset": ("datasets.partitions", "Dataset"),
     "FeatureFunction": ("features.own_features", "FeatureFunction"),
     "FittedFeature": ("features.own_features", "FittedFeature"),
@@ -58,6 +65,7 @@ _LOCATIONS = {
     "MetricFunction": ("evaluation.own_metrics", "MetricFunction"),
     "PipelineRun": ("orchestration.pipeline_run", "PipelineRun"),
     "Predict": ("training.protocol", "Predict"),
+    "RateLimitedError": ("alerting.channels.channel", "RateLimitedError"),
     "Registry": ("registry.registry", "Registry"),
     "RowSource": ("sources.own_source", "RowSource"),
     "Settings": ("config.settings", "Settings"),

@@ -11,6 +11,7 @@ from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
 from ai_workflow.config.settings import METRICS, OwnSource, Settings
+from ai_workflow.config.settings.chat import KINDS
 from ai_workflow.config.settings.training import TRAINERS
 from ai_workflow.plugins import names, search_path
 from ai_workflow.plugins.names import CodePath
@@ -25,25 +26,32 @@ def problems(settings: Settings, tree: Node) -> Iterator[Problem]:
 
 
 def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
+    for key, group, name in _names(settings):
+        if path := names.path(group, name):
+            yield key, path
+
+
+def _names(settings: Settings) -> Iterator[tuple[KeyPath, names.Group, str]]:
+    """Yield the key, the group and the name of each value that names own code."""
     sources = {
-        "source": settings.source,
-        "inference.source": settings.inference.source,
-        "evaluation.source": settings.evaluation.source,
+        ("source",): settings.source,
+        ("inference", "source"): settings.inference.source,
+        ("evaluation", "source"): settings.evaluation.source,
     }
-    for key, source in sources.items():
-        if isinstance(source, OwnSource) and (path := names.path("sources", source.kind)):
-            yield (*key.split("."), "kind"), path
-    if settings.trainer.kind not in TRAINERS and (path := names.path("trainers", settings.trainer.kind)):
-        yield ("trainer", "kind"), path
+    yield from (
+        ((*key, "kind"), "sources", source.kind) for key, source in sources.items() if isinstance(source, OwnSource)
+    )
+    if settings.trainer.kind not in TRAINERS:
+        yield ("trainer", "kind"), "trainers", settings.trainer.kind
     for number, item in enumerate(settings.features.derive):
-        if isinstance(item, str) and (path := names.path("features", item)):
-            yield ("features", "derive", number), path
-    metric = settings.evaluate.metric
-    if metric and metric not in METRICS[settings.task] and (path := names.path("metrics", metric)):
-        yield ("evaluate", "metric"), path
+        if isinstance(item, str):
+            yield ("features", "derive", number), "features", item
+    if settings.metric not in METRICS[settings.task]:
+        yield ("evaluate", "metric"), "metrics", settings.metric
     for number, text in enumerate(settings.evaluate.metrics):
-        if path := names.path("metrics", text):
-            yield ("evaluate", "metrics", number), path
+        yield ("evaluate", "metrics", number), "metrics", text
+    kinds = [channel.kind or "" for channel in settings.chat]
+    yield from ((("chat", number, "kind"), "channels", kind) for number, kind in enumerate(kinds) if kind not in KINDS)
 
 
 def _message(path: CodePath) -> str | None:

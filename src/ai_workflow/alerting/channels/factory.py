@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ai_workflow.alerting.channels import http_channel, urls
+from ai_workflow.alerting.channels import http_channel, own_channel, urls
 from ai_workflow.alerting.channels.channel import ChatBackend
 from ai_workflow.alerting.channels.dingtalk import DingTalk
 from ai_workflow.alerting.channels.feishu import Feishu
 from ai_workflow.alerting.channels.wecom import WeCom
 from ai_workflow.alerting.messages.markup import Style
-from ai_workflow.config.settings.chat import Channel
+from ai_workflow.config.settings.chat import KINDS, Channel
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secret_values import Fetch
 
@@ -59,6 +59,8 @@ def _with_block(channel: Channel, fetch_block: FetchBlock | None) -> Channel:
 
 def _backend(channel: Channel, fetch: Fetch | None) -> ChatBackend:
     assert channel.kind is not None
+    if channel.kind not in KINDS:
+        return _own_backend(channel.kind, channel, fetch)
     assert channel.url is not None
     url = channel.url.reveal(fetch).strip()
     # Revealed secrets are masked in all logs.
@@ -76,3 +78,11 @@ def _backend(channel: Channel, fetch: Fetch | None) -> ChatBackend:
     if channel.kind == "wecom":
         return WeCom(url, style, http_channel.client(timeout))
     return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, http_channel.client(timeout))
+
+
+def _own_backend(kind: str, channel: Channel, fetch: Fetch | None) -> ChatBackend:
+    """Return the client of own code, whose arguments are `params`, and `url` and `secret` if they are set."""
+    secrets = {"url": channel.url, "secret": channel.secret}
+    revealed = {name: secret.reveal(fetch) for name, secret in secrets.items() if secret}
+    style = Style(channel.language, channel.timezone)
+    return own_channel.OwnBackend(kind, {**channel.params, **revealed}, style)

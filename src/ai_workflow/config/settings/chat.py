@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
 from ai_workflow.config.settings import chat_urls
 from ai_workflow.config.settings.config_model import ConfigModel, Host, Name, Scope
+from ai_workflow.plugins import names
 from ai_workflow.secret_values import Secret
 
-Kind = Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"]
+# Kinds of this package.
+KINDS = ("slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom")
 Severity = Literal["page", "ticket", "chat"]
 SEVERITIES: tuple[Severity, ...] = ("page", "ticket", "chat")
 # Kinds with a `secret`: the key that signs messages, or the bearer token.
@@ -33,11 +35,12 @@ class Channel(ConfigModel):
     scope: ClassVar[Scope] = "deployment"
     name: Name
     block: Name | None = Field(default=None, description="a ChatChannel block that holds kind, url and secret")
-    kind: Kind | None = None
+    kind: str | None = Field(default=None, description="a vendor, or own code as module:name")
     url: Secret | None = Field(
         default=None, description="URL as shown by the vendor; it permits posting to the channel"
     )
     secret: Secret | None = Field(default=None, description="signs messages; for kind webhook, the bearer token")
+    params: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of own code")
     language: Literal["en", "zh"] = "en"
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     severities: tuple[Severity, ...] = Field(default=SEVERITIES, min_length=1)
@@ -46,10 +49,17 @@ class Channel(ConfigModel):
 
     @model_validator(mode="after")
     def _check_target(self) -> Channel:
-        if self.block is None and (self.kind is None or self.url is None):
+        if self.kind is not None and (problem := names.problem("channels", self.kind, KINDS)):
+            raise ValueError(f"kind {problem}")
+        is_own = self.kind is not None and self.kind not in KINDS
+        if self.params and not is_own:
+            raise ValueError("params is for own code only. Remove params")
+        if self.block is None and (self.kind is None or (self.url is None and not is_own)):
             raise ValueError("give `kind` and `url`, or the `block` that holds them")
         if self.block is not None and (self.kind or self.url or self.secret):
             raise ValueError("`block` holds kind, url and secret already; remove them here, or the block")
+        if is_own:
+            return self
         if self.secret is not None and self.kind is not None and self.kind not in KINDS_WITH_SECRET:
             raise ValueError(f"secret is not for {self.kind}, whose url authenticates the sender. Remove secret")
         if (literal := self.literal_url) is not None and (problem := chat_urls.refusal(str(self.kind), literal)):
