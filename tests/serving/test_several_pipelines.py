@@ -13,11 +13,15 @@ import pytest
 import yaml
 
 from ai_workflow.cli.main import exit_code
+from ai_workflow.config import loader
+from ai_workflow.local.run_report import Hints
+from ai_workflow.local.stack import served_versions
 from ai_workflow.plugins import search_path
+from tests.doctor import planted
 from tests.flows.workspace import ROOT
 from tests.serving import published_models
 from tests.serving.published_models import ROW
-from tests.serving.running_service import Running
+from tests.serving.running_service import CLI, Running
 
 pytestmark = pytest.mark.integration
 SEEDS = {"credit": 0, "sales": 1}
@@ -45,7 +49,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     for name, seed in SEEDS.items():
         published_models.publish(folder / "var", seed, name=name)
     variables = project(folder, *SEEDS, EMPTY, inference=published_models.PATIENT)
-    with Running(None, folder / "var", **variables) as running:
+    with Running(None, folder / "var", None, CLI, **variables) as running:
         yield running
 
 
@@ -96,6 +100,14 @@ def test_pipeline_without_a_version_leaves_the_service_ready(service: Running) -
     assert service.http.post(f"/predict/{EMPTY}", json={"rows": [ROW]}).status_code == 503
 
 
+def test_doctor_and_status_name_the_pipeline(service: Running, tmp_path: Path) -> None:
+    [finding] = planted.findings("inference service", planted.examined(tmp_path, service=str(service.http.base_url)))
+    assert finding.what.startswith("pipeline parts: no request is answered: ")
+    settings = loader.load(None, overrides={"store.root": str(tmp_path)}).settings
+    line = served_versions.line(settings, service.port, Hints())
+    assert line == "credit model_v1.0; parts none: requests are answered with 503; sales model_v1.0"
+
+
 def test_metrics_are_counted_per_pipeline(service: Running) -> None:
     def count(name: str) -> float:
         return service.metrics()[f'inference_requests_total{{pipeline="{name}",status="success"}}']
@@ -137,7 +149,7 @@ def test_tokens_protect_every_route_of_every_pipeline(tmp_path: Path) -> None:
     published_models.publish(tmp_path / "var", 0, name="sales")
     service = {"token": "t0ken-of-clients", "admin_token": "t0ken-of-admins"}
     variables = project(tmp_path, "credit", "sales", service=service, inference=published_models.PATIENT)
-    with Running(None, tmp_path / "var", **variables) as running:
+    with Running(None, tmp_path / "var", None, CLI, **variables) as running:
         for path in ("/predict/credit", "/predict/sales", "/predict/nothing", "/v2/models/sales/infer"):
             assert running.http.post(path, json={"rows": [ROW]}).status_code == 401, path
         for path in ("/metrics", "/openapi.json", "/v2/models/credit", "/nothing"):
@@ -158,7 +170,7 @@ def test_hanging_model_of_one_pipeline_costs_the_others_no_answer(tmp_path: Path
         published_models.publish(tmp_path / "var", seed, name="credit")
     published_models.publish(tmp_path / "var", 2, name="sales")
     variables = project(tmp_path, "credit", "sales", inference={"deadline_ms": 5000})
-    with Running(None, tmp_path / "var", faults, **variables) as running:
+    with Running(None, tmp_path / "var", faults, CLI, **variables) as running:
         # Only `credit` has a version of this name.
         (faults / "model_v1.1").write_text("hang")
         statuses = asyncio.run(_load(running.port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -26,11 +27,17 @@ def check(context: Context) -> Iterator[Finding]:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         yield unanswered(address, "the inference service", "ai-workflow serve", error, "--service")
         return
-    if not isinstance(body, dict) or not body.keys() >= _FIELDS:
+    # A service of several pipelines reports each of them.
+    several = body.get("pipelines") if isinstance(body, dict) else None
+    parts = several.values() if isinstance(several, dict) else [body]
+    if not all(isinstance(part, dict) and part.keys() >= _FIELDS for part in parts):
         what = f"{address.url} answers {response.status_code}, but is no inference service"
         yield Finding("error", what, address.url, "Correct service.port or --service")
-    elif body["state"] != "ok":
-        yield _degraded(address.url, body)
+        return
+    for name, part in several.items() if several else [("", body)]:
+        if part["state"] != "ok":
+            finding = _degraded(address.url, part)
+            yield replace(finding, what=f"pipeline {name}: {finding.what}") if name else finding
 
 
 def request(url: str) -> httpx.Response:

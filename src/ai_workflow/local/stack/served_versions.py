@@ -26,6 +26,9 @@ def line(settings: Settings, port: int, hints: Hints) -> str:
         port: the port of the service on this machine.
         hints: commands for the same pipeline.
     """
+    state = _ready(port)
+    if state and "pipelines" in state:
+        return "; ".join(f"{name} {_serving(each['serving'])}" for name, each in state["pipelines"].items())
     try:
         aliases = Registry(Store(settings.store.root), settings.models).aliases()
     except StoreError as error:
@@ -33,7 +36,6 @@ def line(settings: Settings, port: int, hints: Hints) -> str:
     versions = [f"{name} ({alias})" for alias, name in aliases.items() if name]
     if not versions:
         return f"none: requests get the default response. Train one: {hints.make('run')}"
-    state = _ready(port)
     if state is None:
         return f"{', '.join(versions)}; the inference service does not answer, see make status"
     if state["state"] == "ok":
@@ -58,4 +60,5 @@ def _ready(port: int) -> dict[str, Any] | None:
             body = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return None
-    return body if isinstance(body, dict) and {"state", "serving", "versions", "absent"} <= body.keys() else None
+    of_one, of_several = {"state", "serving", "versions", "absent"}, {"state", "pipelines"}
+    return body if isinstance(body, dict) and (of_one <= body.keys() or of_several <= body.keys()) else None
