@@ -169,6 +169,28 @@ def test_json_lines_and_excel_are_read(tmp_path: Path) -> None:
     assert (found.settings.source.kind, found.settings.target) == ("excel", "target")
 
 
+def test_sheet_of_workbook_is_chosen_by_option(tmp_path: Path) -> None:
+    rows = [list(table().columns), *table().astype(object).to_numpy().tolist()]
+    (tmp_path / "shop.xlsx").write_bytes(workbook(Data=rows, Notes=[["a"], [1]]))
+    with pytest.raises(AiWorkflowError, match="has several sheets"):
+        added(tmp_path, tmp_path / "shop.xlsx")
+    assert added(tmp_path, tmp_path / "shop.xlsx", sheet="Data").settings.source.sheet == "Data"
+    with pytest.raises(AiWorkflowError, match=r"--sheet: .* is no workbook. Omit --sheet"):
+        added(tmp_path / "b", csv(tmp_path, table()), sheet="Data")
+
+
+def test_words_for_missing_values_and_ambiguous_dates_are_comments(tmp_path: Path) -> None:
+    frame = table()
+    frame["age"] = frame["age"].astype(object).mask(frame.index % 10 == 0, "unbekannt")
+    frame["opened"] = [f"{number % 12 + 1:02d}/{number % 11 + 1:02d}/2024" for number in range(ROWS)]
+    found = added(tmp_path, csv(tmp_path, frame))
+
+    comments = " ".join(found.file.read_text().replace("\n#", " ").split())
+    assert 'Add source: {missing: ["unbekannt"]}' in comments
+    assert "in column 'opened' may have the day or the month first" in comments
+    trained(tmp_path, loader.load(found.file).settings)
+
+
 def test_numbers_without_header_need_a_target(tmp_path: Path) -> None:
     chance = random.Random(0)
     lines = [f"{chance.random():.3f};{chance.random():.3f};{chance.randint(0, 1)}" for _ in range(ROWS)]

@@ -50,6 +50,7 @@ def add(
     target: str | None = None,
     id_: Annotated[str | None, Parameter(name="--id")] = None,
     task: Literal["classification", "regression"] | None = None,
+    sheet: str | None = None,
 ) -> None:
     """Write pipelines/NAME/pipeline.yaml for a table, with its source, target and id, and suggestions as comments.
 
@@ -59,10 +60,11 @@ def add(
         target: Column to predict; the one named target, label, class, y, outcome or response if not given.
         id_: Column that names a row; a column such as id or customer_id with unique values if not given.
         task: By the values of the target if not given.
+        sheet: Sheet of a workbook that has several with rows.
     """
     from ai_workflow.new_pipeline import creation, pipeline_file
 
-    added = creation.create(_root(), name, table, target, id_, task)
+    added = creation.create(_root(), name, table, target, id_, task, sheet)
     print(f"{added.file}: {added.table.rows} rows, {len(added.table.columns)} columns with values")
     print(escape(f"    target  {added.roles.target.name}: {added.roles.task}, {added.roles.target.reason}"))
     if added.roles.id:

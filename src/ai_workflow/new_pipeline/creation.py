@@ -38,6 +38,7 @@ def create(
     target: str | None = None,
     id_: str | None = None,
     task: Task | None = None,
+    sheet: str | None = None,
 ) -> NewPipeline:
     """Create `pipelines/<name>/pipeline.yaml` for a table.
 
@@ -48,6 +49,7 @@ def create(
         target: the target; the column with the name of a target if not given.
         id_: the id; a column with the name of an id and unique values, if there is one and it is not given.
         task: the task; by the values of the target if not given.
+        sheet: the sheet of a workbook with several.
 
     Raises:
         PipelineFolderError: the name is not valid, or the folder exists.
@@ -56,7 +58,7 @@ def create(
     """
     folder = (root / PipelineFolder(name).file).parent
     _check_name(name, folder)
-    source = table_source.detect(table_file)
+    source = table_source.detect(table_file, sheet)
     table = table_columns.read(source)
     found = roles.find(table, target, id_, task)
     text = pipeline_file.render(name, folder, table_file, source, table, found)

@@ -24,17 +24,25 @@ class TableFileError(AiWorkflowError):
     """A file cannot be the table of a pipeline."""
 
 
-def detect(file: Path) -> FileSource:
+def detect(file: Path, sheet: str | None = None) -> FileSource:
     """Return the source of a table, with its absolute path.
 
+    Args:
+        file: the file.
+        sheet: the sheet of a workbook with several.
+
     Raises:
-        TableFileError: the file is missing, or its ending is not known.
+        TableFileError: the file is missing, its ending is not known, or it has no sheets.
         StageError: it is empty, or cannot be read.
     """
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise TableFileError(f"--from: {file} {what}. Pass the file of a table")
     source = _by_suffix(file, str(file.resolve()))
+    if sheet is not None and not isinstance(source, ExcelSource):
+        raise TableFileError(f"--sheet: {file} is no workbook. Omit --sheet")
+    if isinstance(source, ExcelSource):
+        return source.model_copy(update={"sheet": sheet})
     return _with_dialect(source, file) if isinstance(source, CsvSource) else source
 
 
