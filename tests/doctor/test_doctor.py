@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import resource
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.cli import main
+from ai_workflow.config.layers import INSTALLED_PROJECTS
 from ai_workflow.doctor import checks
 from ai_workflow.doctor.finding import Finding
 from ai_workflow.registry import publication
@@ -66,6 +70,18 @@ def test_invalid_configuration_is_named_with_file_line_and_key(folder: Path) -> 
     assert any("bad.yaml:3 trainer.stepz: unknown key" in text for text in named), named
 
 
+def test_invalid_pipeline_of_project_is_named(folder: Path) -> None:
+    (folder / "config").mkdir()
+    base = INSTALLED_PROJECTS[0] / "config/base.yaml"
+    (folder / "config/base.yaml").write_bytes(base.read_bytes())
+    (folder / "pipelines/credit").mkdir(parents=True)
+    (folder / "pipelines/credit/pipeline.yaml").write_text("pipeline: loans\ntask: regression\ntarget: a\n")
+
+    named = [f"{each.where} {each.what}" for each in findings("configuration", examined(folder))]
+
+    assert any(text.startswith("pipelines/credit/pipeline.yaml") for text in named), named
+
+
 def test_checks_of_store_run_although_configuration_is_invalid(folder: Path) -> None:
     (folder / "bad.yaml").write_text("pipeline: 7\nunknown: 1\n")
     run(Store(folder / "store"), "a" * 32, ERROR, 1, "out of memory")
@@ -96,6 +112,19 @@ def test_failed_run_with_later_success_is_no_fault(folder: Path) -> None:
     run(Store(folder / "store"), "b" * 32, SUCCESS, 1)
 
     assert findings("runs", examined(folder)) == []
+
+
+@pytest.mark.integration
+def test_killed_run_is_named_with_its_last_stage(folder: Path) -> None:
+    book, started = Journal(Store(folder / "store")), (NOW - timedelta(hours=1)).isoformat(timespec="milliseconds")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for stage in (RUN, "trainer"):
+        book.write(Event("c" * 32, "credit", "training", stage, STARTED, time=started, pid=ended.pid))
+
+    finding = fault("runs", examined(folder))
+
+    assert finding.what == "the last run of credit/training failed in trainer: its process was killed"
 
 
 def test_damaged_file_of_journal_is_named(folder: Path) -> None:
@@ -180,6 +209,16 @@ def test_disk_below_limit_of_slo_file_is_named(folder: Path) -> None:
 
     assert (first.severity, "ModelStoreDiskLow" in first.what) == ("error", True)
     assert first.where.startswith("store ")
+
+
+def test_disk_without_room_for_temporary_files_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_folder() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", no_folder)
+    full = dataclasses.replace(examined(folder), spec=reader.load())
+
+    assert findings("disks", full)[-1].what.startswith("temporary files cannot be written: No usable temporary")
 
 
 def test_invalid_slo_file_leaves_limit_of_disk_unknown(folder: Path) -> None:

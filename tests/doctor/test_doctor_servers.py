@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from ai_workflow.local.server import Server
 from tests import services
 from tests.doctor.planted import examined, fault, findings
+from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.running_relay import LIVELY, RunningRelay, alert
 from tests.serving import published_models
 from tests.serving.running_service import Running
@@ -33,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def api(version: str, ahead: timedelta = timedelta(0)) -> Iterator[str]:
+def api(version: str, ahead: timedelta = timedelta(0), certificate: ssl.SSLContext | None = None) -> Iterator[str]:
     """Yield the URL of a server that answers as the API of a Prefect of a version, with its own clock."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,8 +53,11 @@ def api(version: str, ahead: timedelta = timedelta(0)) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer((services.LOOPBACK, 0), Handler) as server:
+        if certificate:
+            server.socket = certificate.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{services.LOOPBACK}:{server.server_port}/api"
+        address = f"https://localhost:{server.server_port}" if certificate else ""
+        yield f"{address or f'http://{services.LOOPBACK}:{server.server_port}'}/api"
         server.shutdown()
 
 
@@ -98,6 +103,16 @@ def test_prefect_server_of_unsupported_version_is_named(folder: Path) -> None:
         finding = fault("prefect server", examined(folder, {"PREFECT_API_URL": url}))
 
     assert finding.what.startswith("the Prefect server has version 2.20.1, this project requires ")
+
+
+def test_own_certificate_of_prefect_server_is_trusted_by_its_variable(folder: Path) -> None:
+    with api("3.9.1", certificate=fake_vendors._context(folder)) as url:
+        env = {"PREFECT_API_URL": url}
+        assert "CERTIFICATE_VERIFY_FAILED" in fault("prefect server", examined(folder, env)).what.upper()
+        trusted = env | {"PREFECT_API_SSL_CERT_FILE": str(folder / "certificate.pem")}
+        assert findings("prefect server", examined(folder, trusted)) == []
+        missing = env | {"PREFECT_API_SSL_CERT_FILE": str(folder / "absent.pem")}
+        assert "PREFECT_API_SSL_CERT_FILE=" in fault("prefect server", examined(folder, missing)).what
 
 
 @pytest.mark.parametrize(("minutes", "order"), [(10, "behind"), (-10, "ahead of")])

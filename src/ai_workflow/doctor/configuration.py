@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ai_workflow.config import startup
+from ai_workflow.config import layers, project_pipelines, startup
+from ai_workflow.config.loader import Loaded
 from ai_workflow.config.problems import ConfigError
 from ai_workflow.doctor.context import Context
 from ai_workflow.doctor.finding import Finding
@@ -22,11 +23,24 @@ def check(context: Context) -> Iterator[Finding]:
         yield from _findings(context.config_error, pipeline, _REMEDY)
     elif context.loaded:
         try:
-            startup.check(context.loaded, context.env)
+            for loaded in (context.loaded, *_project_pipelines(context)):
+                startup.check(loaded, context.env)
         except AiWorkflowError as error:
             yield from _findings(error, pipeline, _REMEDY)
     if context.spec_error:
         yield from _findings(context.spec_error, str(reader.own()), _SLO_REMEDY)
+
+
+def _project_pipelines(context: Context) -> Iterable[Loaded]:
+    """Return the configurations of the pipelines in `pipelines/`, none if the command names a pipeline.
+
+    Raises:
+        ConfigError: one of them is invalid.
+    """
+    if context.options.pipeline is not None:
+        return ()
+    root = layers.project_root(None, context.env)
+    return project_pipelines.load(root, environment=context.options.environment).values()
 
 
 def _findings(error: AiWorkflowError, file: str, remedy: str) -> Iterator[Finding]:

@@ -23,29 +23,40 @@ def check(context: Context) -> Iterator[Finding]:
     if min_free_bytes is None:
         what = f"the limit of free space is unknown: {reader.own()} has no valid {_ALERT}"
         yield Finding("unknown", what, str(reader.own()), "Correct the file: `ai-workflow slo validate`")
-    disks: dict[int, list[str]] = {}
+    devices: set[int] = set()
     for name, folder in _folders(context).items():
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        disks.setdefault(existing.stat().st_dev, []).append(f"{name} {folder}")
-        if len(disks[existing.stat().st_dev]) == 1:
-            yield from _disk(existing, disks[existing.stat().st_dev], min_free_bytes)
+        yield from _disk(name, folder, devices, min_free_bytes)
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        # Python tries to write a file in each usual folder.
+        yield Finding("error", f"temporary files cannot be written: {error.strerror}", "TMPDIR", _REMEDY)
+        return
+    yield from _disk("temporary files", temporary, devices, min_free_bytes)
 
 
 def _folders(context: Context) -> dict[str, Path]:
     store = context.store
     folders = {"store": store.local(".")} if store.is_local else {}
-    return folders | {"logs": context.var.resolve(), "temporary files": Path(tempfile.gettempdir())}
+    return folders | {"logs": context.var.resolve()}
 
 
-def _disk(folder: Path, names: list[str], min_free_bytes: float | None) -> Iterator[Finding]:
-    free = shutil.disk_usage(folder).free
+def _disk(name: str, folder: Path, devices: set[int], min_free_bytes: float | None) -> Iterator[Finding]:
+    """Yield the problems of the disk of a folder, and add it to the checked `devices`."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    device = existing.stat().st_dev
+    if device in devices:
+        return
+    devices.add(device)
+    where = f"{name} {folder}"
+    free = shutil.disk_usage(existing).free
     if min_free_bytes is not None and free < min_free_bytes:
         what = f"the disk has {free / 1e9:.2f} GB free, below {_ALERT} ({min_free_bytes / 1e9:.2f} GB)"
-        yield Finding("error", what, names[0], _REMEDY)
-    system = os.statvfs(folder)
+        yield Finding("error", what, where, _REMEDY)
+    system = os.statvfs(existing)
     if system.f_files and system.f_favail < _MIN_FREE_FILES * system.f_files:
         what = f"the disk has room for {system.f_favail:,} more files (of {system.f_files:,} inodes)"
-        yield Finding("error", what, names[0], _REMEDY)
+        yield Finding("error", what, where, _REMEDY)
 
 
 def _min_free_bytes(context: Context) -> float | None:

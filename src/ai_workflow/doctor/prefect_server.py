@@ -18,7 +18,7 @@ from ai_workflow.exporter.journal_source import CLOCK_TOLERANCE_SECONDS
 from ai_workflow.exporter.prefect_client import PrefectClient, PrefectRequestError
 from ai_workflow.local import prefect_settings, server
 from ai_workflow.local.ports import HOST
-from ai_workflow.prefect_errors import unreachable, without_login
+from ai_workflow.prefect_errors import is_cloud, unreachable, without_login
 
 SECONDS = 3.0
 # A Date header has whole seconds.
@@ -58,13 +58,15 @@ def check(context: Context) -> Iterator[Finding]:
     try:
         with closing(client(context, url)) as requests:
             requests.get("/health")
-            version = str(requests.get("/admin/version").json())
+            # Prefect Cloud has no version of its own.
+            version = None if is_cloud(url) else str(requests.get("/admin/version").json())
     except PrefectRequestError as error:
         yield Finding("error", str(error), shown(url), "Correct PREFECT_API_URL or the login (docs/security.md)")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         yield Finding("error", _reason(url, error), shown(url), remedy)
     else:
-        yield from _version(url, version)
+        if version is not None:
+            yield from _version(url, version)
 
 
 def shown(url: str) -> str:

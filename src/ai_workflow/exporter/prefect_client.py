@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +26,15 @@ class PrefectClient:
 
     Args:
         url: URL of the API, such as `http://host:4200/api`.
-        env: environment variables with PREFECT_API_KEY or PREFECT_API_AUTH_STRING.
+        env: environment variables with PREFECT_API_KEY or PREFECT_API_AUTH_STRING, and PREFECT_API_SSL_CERT_FILE or
+            PREFECT_API_TLS_INSECURE_SKIP_VERIFY.
         seconds: the longest time to wait for a response.
     """
 
     def __init__(self, url: str, env: Mapping[str, str], seconds: float = _TIMEOUT_SECONDS) -> None:
-        self._client = httpx.Client(base_url=url.rstrip("/"), headers=_credentials(env), timeout=seconds)
+        self._client = httpx.Client(
+            base_url=url.rstrip("/"), headers=_credentials(env), timeout=seconds, verify=_certificates(env)
+        )
 
     def get(self, path: str) -> httpx.Response:
         """Return the response to a GET request.
@@ -99,3 +103,22 @@ def _credentials(env: Mapping[str, str]) -> dict[str, str]:
     if login := env.get("PREFECT_API_AUTH_STRING"):
         return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
     return {}
+
+
+def _certificates(env: Mapping[str, str]) -> ssl.SSLContext | bool:
+    """Return the trusted certificates, as Prefect's client reads them.
+
+    Raises:
+        PrefectRequestError: the file of PREFECT_API_SSL_CERT_FILE cannot be read.
+    """
+    if env.get("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    file = env.get("PREFECT_API_SSL_CERT_FILE")
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise PrefectRequestError(
+            f"PREFECT_API_SSL_CERT_FILE={file} cannot be read: {error.strerror or error}. Correct the path"
+        ) from error
