@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ai_workflow.cli.common_options import ConfigOptions
 from ai_workflow.config import pipeline_folders, project_pipelines
 from ai_workflow.config.problems import ConfigError
 from tests.config_project import BASE, Project
@@ -127,3 +128,15 @@ def test_two_kinds_of_schedule_are_rejected(project: Project, flow: str) -> None
     add(project, "credit", PIPELINE + f"deployments:\n  {flow}: {{cron: 0 3 * * *, interval: 60}}\n")
     with pytest.raises(ConfigError, match=f"deployments.{flow}: has both cron and interval"):
         project.load("credit")
+
+
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_option_takes_the_name_of_a_pipeline(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, is_inside: bool
+) -> None:
+    add(project, "credit")
+    monkeypatch.setenv("AIW_ROOT", str(project.root))
+    monkeypatch.chdir(project.root if is_inside else tmp_path_factory.mktemp("elsewhere"))
+    file = Path("pipelines/credit/pipeline.yaml")
+    assert ConfigOptions(pipeline=Path("credit")).pipeline == (file if is_inside else project.root / file)
+    assert ConfigOptions(pipeline=Path("credits")).pipeline == Path("credits")

@@ -1,13 +1,16 @@
 """Options shared by several commands: --pipeline, --environment, --store."""
 
 # No postponed annotations: modules that extend the classes do not import the names in them.
+import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from cyclopts import Parameter
 
-from ai_workflow.config import loader
+from ai_workflow.config import layers, loader, pipeline_folders
+from ai_workflow.config.problems import ConfigError
 from ai_workflow.config.settings import Settings
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
@@ -19,12 +22,22 @@ class ConfigOptions:
     """Options that choose the configuration of a command.
 
     Args:
-        pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.
+        pipeline: YAML file of a pipeline, or its name in `pipelines/`; that of `config/base.yaml` if not given.
         environment: Name of a file `config/NAME.yaml`; AIW_ENVIRONMENT, else development, if not given.
     """
 
     pipeline: Path | None = None
     environment: str | None = None
+
+    def __post_init__(self) -> None:
+        """Replace the name of a pipeline by its file, because commands hand the file to other processes."""
+        if self.pipeline is None or self.pipeline.is_file():
+            return
+        with contextlib.suppress(ConfigError):
+            found = pipeline_folders.file_of(layers.project_root(None, os.environ), str(self.pipeline))
+            if found is not None:
+                # Relative in the folder of the project: with `deploy --git` it is a path in the repository.
+                self.pipeline = found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
 
     @property
     def overrides(self) -> dict[str, str]:
