@@ -103,3 +103,29 @@ def test_module_is_found_beside_the_pipeline_file_and_in_the_project(project: Pr
     project.write(file, "raise RuntimeError('not run by a check of the configuration')\nclass Boost: ...\n")
     path = project.write("pipelines/credit/pipeline.yaml", f"{BASE}\ntrainer: {{kind: '{kind}'}}\n")
     assert project.load(path).settings.trainer.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "key"),
+    [
+        ("trainers", "trainer: {kind: cost}", "trainer.kind"),
+        ("features", "features: {derive: [cost]}", "features.derive"),
+        ("metrics", "evaluate: {metric: cost, metrics: [cost]}", "evaluate.metric"),
+        ("sources", "inference: {source: {kind: cost}}", "inference.source.kind"),
+        ("channels", "chat: [{name: a, kind: cost}]", "chat.0"),
+    ],
+)
+def test_each_kind_of_own_code_takes_entry_points(
+    monkeypatch: pytest.MonkeyPatch, project: Project, group: str, text: str, key: str
+) -> None:
+    path = project.write("mine.yaml", f"{BASE}{text}\n")
+    project.write("mine.py", "def cost(): ...\n")
+    points = [EntryPoint("cost", "mine:cost", f"ai_workflow.{group}")]
+    monkeypatch.setattr(names, "entry_points", lambda group: EntryPoints(points).select(group=group))
+    project.load(path)
+    points.append(EntryPoint("cost", "other:cost", f"ai_workflow.{group}"))
+    with pytest.raises(ConfigError, match=f"{key}.*so its meaning is not clear.*mine:cost, other:cost"):
+        project.load(path)
+    points[:] = [EntryPoint("coast", "mine:cost", f"ai_workflow.{group}")]
+    with pytest.raises(ConfigError, match=f"{key}.*unknown name 'cost'; did you mean 'coast'?"):
+        project.load(path)

@@ -21,6 +21,7 @@ from ai_workflow.quality import label_store
 from ai_workflow.storage.store import Store
 from tests import labeled_predictions
 from tests.labeled_predictions import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
+from tests.own_code import TeamFolder
 from tests.serving import published_models
 from tests.tables import damage
 
@@ -455,3 +456,34 @@ def test_damaged_predictions_are_skipped_but_damaged_labels_fail(
     damage(store, f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
     with pytest.raises(StoreError, match=r"Restore it, or remove its \.json"):
         join(store, settings(tmp_path))
+
+
+def test_labels_come_from_own_code(store: Store, tmp_path: Path) -> None:
+    answered(store)
+    write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 50)])
+    team = TeamFolder(tmp_path)
+    team.write(
+        "team_labels.py",
+        """
+        import pandas as pd
+
+        class Labels:
+            def __init__(self, path):
+                self.path = path
+
+            def version(self):
+                return None
+
+            def read(self):
+                yield from pd.read_csv(self.path, chunksize=20)
+        """,
+    )
+    try:
+        path = str(tmp_path / "labels.csv")
+        from_file = join(store, settings(tmp_path))
+        source = {"kind": "team_labels:Labels", "params": {"path": path}}
+        from_code = join(store, settings(tmp_path, evaluation={"source": source, "time": "at"}))
+    finally:
+        team.forget()
+    assert from_code["standings"] == from_file["standings"]
+    assert counts(from_code) == (50, 50)
