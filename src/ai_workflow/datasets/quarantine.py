@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,18 +40,24 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
         findings: column, reason, and a mask over the rows of the frame.
         source: the name of the source file, for a frame without `__source`.
     """
+    import numpy as np
     import pandas as pd
 
-    shown = [name for name in frame.columns if not name.startswith(RESERVED)]
+    numbers = np.flatnonzero(np.logical_or.reduce([rows.to_numpy(dtype=bool) for _, _, rows in findings]))
+    rejected = frame.iloc[numbers]
+    files = partitions.row_sources(rejected, source).tolist()
+    values = {str(name): _plain_values(rejected[name]) for name in rejected if not name.startswith(RESERVED)}
+    records = [
+        json_text.line(json_text.finite(dict(zip(values, cells, strict=True))), sort_keys=False)
+        for cells in zip(*values.values(), strict=True)
+    ]
     lines: list[tuple[Any, ...]] = []
-    files = partitions.row_sources(frame, source)
     for column, reason, rows in findings:
-        for file, record in zip(files[rows], frame[rows].to_dict(orient="records"), strict=True):
-            text = json_text.line(
-                json_text.finite({str(name): _plain(record[name]) for name in shown}), sort_keys=False
-            )
-            lines.append((file, int(record[ROW]), column, _text(record.get(column)), reason, text))
-    order = {file: number for number, file in enumerate(files.unique())}
+        cells = values.get(column, [None] * len(numbers))
+        for at in np.flatnonzero(rows.to_numpy(dtype=bool)[numbers]):
+            shown = "" if cells[at] is None else str(cells[at])
+            lines.append((files[at], int(rejected[ROW].iat[at]), column, shown, reason, records[at]))
+    order = {file: number for number, file in enumerate(dict.fromkeys(files))}
     lines.sort(key=lambda line: (order[line[0]], line[1], line[2]))
     return parquet.to_table(pd.DataFrame(lines, columns=list(COLUMNS)))
 
@@ -92,17 +97,14 @@ def write_report(store: Store, parts: list[Partition], name: str = "rejected") -
     return RejectedRows(rows, f"{summary}; all of them in {store.url(pending.ref.path)}", pending.ref)
 
 
-def _text(value: Any) -> str:
-    plain = _plain(value)
-    return "" if plain is None else str(plain)
-
-
-def _plain(value: Any) -> Any:
+def _plain_values(column: pd.Series) -> list[Any]:
+    """Return the values of a column as JSON has them, None if missing; a timestamp is text."""
     import pandas as pd
 
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    values = column.astype(object).where(column.notna(), None).tolist()
+    if isinstance(column.dtype, pd.StringDtype):
+        return values
+    return [value if isinstance(value, str | int | float | bool | None) else str(value) for value in values]
 
 
 def _cut(text: str, most: int = 40) -> str:
