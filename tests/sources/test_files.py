@@ -111,7 +111,7 @@ def test_unreadable_file_error_names_path(tmp_path: Path, monkeypatch: pytest.Mo
         def refuse(*_: Any, **__: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "open", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StageError, match=r"a\.csv cannot be read: .*Permission denied"):
         input_files.find(str(path), CSV)
 

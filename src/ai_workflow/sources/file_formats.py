@@ -9,11 +9,12 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ai_workflow.errors import StageError
 from ai_workflow.sources.input_files import HashingReader, InputFile
 
+Reader = HashingReader | IO[bytes]
 _CHUNK = 1 << 20
 # Enough for any signature.
 _START = 1 << 16
@@ -112,7 +113,7 @@ def is_compressed(start: bytes) -> bool:
     return any(each.signature.match(start) for each in _COMPRESSIONS)
 
 
-def decompressed(reader: HashingReader, file: InputFile) -> Iterator[bytes]:
+def decompressed(reader: Reader, file: InputFile) -> Iterator[bytes]:
     """Yield the bytes of a text file, decompressed if it is compressed.
 
     Raises:
@@ -144,7 +145,7 @@ def decompressed(reader: HashingReader, file: InputFile) -> Iterator[bytes]:
 class _Joined(io.RawIOBase):
     """The bytes already read from a file, followed by the rest of it."""
 
-    def __init__(self, start: bytes, rest: HashingReader) -> None:
+    def __init__(self, start: bytes, rest: Reader) -> None:
         super().__init__()
         self._start, self._rest = start, rest
 
@@ -156,7 +157,7 @@ class _Joined(io.RawIOBase):
         return piece or self._rest.read(size)
 
 
-def _filled(reader: HashingReader, size: int) -> bytes:
+def _filled(reader: Reader, size: int) -> bytes:
     data = b""
     while len(data) < size and (piece := reader.read(size - len(data))):
         data += piece

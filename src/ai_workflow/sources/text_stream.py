@@ -113,7 +113,7 @@ def head(file: InputFile, encoding: str) -> str:
         StageError: the file is not text or has another format, or the encoding is unknown.
     """
     with zip_archive.opened(file) as raw:
-        stream = MarkedStream(_decoded(file_formats.decompressed(HashingReader(raw), file), encoding, file))
+        stream = MarkedStream(_decoded(file_formats.decompressed(raw, file), encoding, file))
         return stream.read(_HEAD).decode(errors="replace")
 
 
