@@ -46,7 +46,8 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
     numbers = np.flatnonzero(np.logical_or.reduce([rows.to_numpy(dtype=bool) for _, _, rows in findings]))
     rejected = frame.iloc[numbers]
     files = partitions.row_sources(rejected, source).tolist()
-    values = {str(name): _plain_values(rejected[name]) for name in rejected if not name.startswith(RESERVED)}
+    row_numbers = rejected[ROW].tolist()
+    values = {name: _plain_values(rejected[name]) for name in map(str, rejected) if not name.startswith(RESERVED)}
     records = [
         json_text.line(json_text.finite(dict(zip(values, cells, strict=True))), sort_keys=False)
         for cells in zip(*values.values(), strict=True)
@@ -54,9 +55,9 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
     lines: list[tuple[Any, ...]] = []
     for column, reason, rows in findings:
         cells = values.get(column, [None] * len(numbers))
-        for at in np.flatnonzero(rows.to_numpy(dtype=bool)[numbers]):
+        for at in np.flatnonzero(rows.to_numpy(dtype=bool)[numbers]).tolist():
             shown = "" if cells[at] is None else str(cells[at])
-            lines.append((files[at], int(rejected[ROW].iat[at]), column, shown, reason, records[at]))
+            lines.append((files[at], int(row_numbers[at]), column, shown, reason, records[at]))
     order = {file: number for number, file in enumerate(dict.fromkeys(files))}
     lines.sort(key=lambda line: (order[line[0]], line[1], line[2]))
     return parquet.to_table(pd.DataFrame(lines, columns=list(COLUMNS)))
