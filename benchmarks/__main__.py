@@ -16,6 +16,7 @@ BENCHMARKS = (
     "serving",
     "abuse",
     "hangs",
+    "isolation",
     "exporter",
     "alerting",
     "bootstrap",

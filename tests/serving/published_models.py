@@ -19,6 +19,7 @@ from ai_workflow.registry import publication
 from ai_workflow.registry.registry import Registry, Version
 from ai_workflow.storage.store import Store
 
+ROOT = Path(__file__).parents[2]
 PIPELINE = "shop"
 FOLDER = f"models/development/{PIPELINE}"
 CLASSES = ["no", "yes"]
@@ -136,6 +137,23 @@ def pipeline(folder: Path, **changes: Any) -> Path:
     path = folder / "shop.yaml"
     path.write_text(yaml.safe_dump(body))
     return path
+
+
+def project(folder: Path, *names: str, silent: str = "", **changes: Any) -> dict[str, str]:
+    """Write a project with these pipelines, and return the variables with which its service starts.
+
+    The pipeline `silent` has no default response.
+    """
+    (folder / "config").symlink_to(ROOT / "config")
+    body = yaml.safe_load(pipeline(folder, **changes).read_text())
+    service = body.pop("service")
+    for name in names:
+        (folder / "pipelines" / name).mkdir(parents=True)
+        own = {"default_response": None} if name == silent else {}
+        text = yaml.safe_dump({**body, "pipeline": name, "inference": {**body["inference"], **own}})
+        (folder / "pipelines" / name / "pipeline.yaml").write_text(text)
+    (folder / "service.yaml").write_text(yaml.safe_dump({"service": service}))
+    return {"AIW_ROOT": str(folder), "AIW_CONFIG": str(folder / "service.yaml")}
 
 
 def is_close(found: float, known: float) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from ai_workflow.cli.main import exit_code
 from ai_workflow.config import loader
@@ -18,9 +17,8 @@ from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack import served_versions
 from ai_workflow.plugins import search_path
 from tests.doctor import planted
-from tests.flows.workspace import ROOT
 from tests.serving import published_models
-from tests.serving.published_models import ROW
+from tests.serving.published_models import ROW, project
 from tests.serving.running_service import CLI, Running
 
 pytestmark = pytest.mark.integration
@@ -29,26 +27,12 @@ SEEDS = {"credit": 0, "sales": 1}
 EMPTY = "parts"
 
 
-def project(folder: Path, *names: str, **changes: Any) -> dict[str, str]:
-    """Write a project with these pipelines, and return the variables with which its service starts."""
-    (folder / "config").symlink_to(ROOT / "config")
-    body = yaml.safe_load(published_models.pipeline(folder, **changes).read_text())
-    service = body.pop("service")
-    for name in names:
-        (folder / "pipelines" / name).mkdir(parents=True)
-        inference = {"deadline_ms": 10_000, "default_response": None} if name == EMPTY else body["inference"]
-        text = yaml.safe_dump({**body, "pipeline": name, "inference": inference})
-        (folder / "pipelines" / name / "pipeline.yaml").write_text(text)
-    (folder / "service.yaml").write_text(yaml.safe_dump({"service": service}))
-    return {"AIW_ROOT": str(folder), "AIW_CONFIG": str(folder / "service.yaml")}
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("project")
     for name, seed in SEEDS.items():
         published_models.publish(folder / "var", seed, name=name)
-    variables = project(folder, *SEEDS, EMPTY, inference=published_models.PATIENT)
+    variables = project(folder, *SEEDS, EMPTY, silent=EMPTY, inference=published_models.PATIENT)
     with Running(None, folder / "var", None, CLI, **variables) as running:
         yield running
 
