@@ -70,6 +70,7 @@ def test_invalid_configuration_is_named_with_file_line_and_key(folder: Path) -> 
     assert any("bad.yaml:3 trainer.stepz: unknown key" in text for text in named), named
 
 
+@pytest.mark.integration
 def test_invalid_pipeline_of_project_is_named(folder: Path) -> None:
     (folder / "config").mkdir()
     base = INSTALLED_PROJECTS[0] / "config/base.yaml"
@@ -82,6 +83,7 @@ def test_invalid_pipeline_of_project_is_named(folder: Path) -> None:
     assert any(text.startswith("pipelines/credit/pipeline.yaml") for text in named), named
 
 
+@pytest.mark.integration
 def test_checks_of_store_run_although_configuration_is_invalid(folder: Path) -> None:
     (folder / "bad.yaml").write_text("pipeline: 7\nunknown: 1\n")
     run(Store(folder / "store"), "a" * 32, ERROR, 1, "out of memory")

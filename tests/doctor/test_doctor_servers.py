@@ -19,7 +19,7 @@ from ai_workflow.local.server import Server
 from tests import services
 from tests.doctor.planted import examined, fault, findings
 from tests.monitoring.relay import fake_vendors
-from tests.monitoring.relay.running_relay import LIVELY, RunningRelay, alert
+from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, alert
 from tests.serving import published_models
 from tests.serving.running_service import Running
 
@@ -213,14 +213,17 @@ def test_channel_without_delivery_is_named_until_it_receives_again(folder: Path)
 
 
 @pytest.mark.slow
-def test_relay_with_token_hides_reason(folder: Path) -> None:
+def test_relay_with_token_shows_reason_only_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     channel = {"name": "ops", "kind": "webhook", "url": f"http://{services.LOOPBACK}:{services.free_port()}/", **LIVELY}
     with RunningRelay(folder, [channel]) as relay:
         assert relay.post(alert()).status_code == 503
 
         finding = fault("alerts", examined(folder, relay=f"http://{services.LOOPBACK}:{relay.port}"))
+        assert finding.what == "alerts do not reach the channel ops: the reason is in the log of the relay"
 
-    assert finding.what == "alerts do not reach the channel ops: the reason is in the log of the relay"
+        (folder / "more.yaml").write_text(f"relay: {{port: {relay.port}, token: {TOKEN}}}\n")
+        monkeypatch.setenv("AIW_CONFIG", str(folder / "more.yaml"))
+        assert "channel ops: not reachable" in fault("alerts", examined(folder)).what
 
 
 @contextmanager

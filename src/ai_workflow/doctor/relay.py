@@ -12,6 +12,7 @@ from ai_workflow.alerting import routing
 from ai_workflow.doctor import service
 from ai_workflow.doctor.context import Address, Context
 from ai_workflow.doctor.finding import Finding
+from ai_workflow.secret_values import MissingSecretError
 
 _PAGE = "docs/chat.md"
 
@@ -24,7 +25,7 @@ def check(context: Context) -> Iterator[Finding]:
         for problem in routing.problems(channels):
             yield Finding("warning", problem, "chat, channels of monitoring/slo.yaml", f"Correct one of them ({_PAGE})")
     try:
-        body = service.request(f"{address.url}/health").json()
+        body = service.request(f"{address.url}/health", _token(context)).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         yield service.unanswered(address, "the alert relay", "ai-workflow relay", error, "--relay")
         return
@@ -37,6 +38,17 @@ def check(context: Context) -> Iterator[Finding]:
         yield Finding("warning", what, address.url, f"Add a channel to chat ({_PAGE})")
     for name, state in body["channels"].items():
         yield from _channel(name, state, address)
+
+
+def _token(context: Context) -> str | None:
+    """Return the token of the configured relay, None for another one, or if its value is not in the environment."""
+    token = context.loaded.settings.relay.token if context.loaded else None
+    if token is None or context.options.relay is not None:
+        return None
+    try:
+        return token.reveal()
+    except MissingSecretError:
+        return None
 
 
 def _channel(name: str, state: dict[str, Any], address: Address) -> Iterator[Finding]:

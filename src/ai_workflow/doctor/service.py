@@ -40,14 +40,18 @@ def check(context: Context) -> Iterator[Finding]:
             yield replace(finding, what=f"pipeline {name}: {finding.what}") if name else finding
 
 
-def request(url: str) -> httpx.Response:
+def request(url: str, token: str | None = None) -> httpx.Response:
     """Return the response to a GET request; proxies of the environment are not used.
+
+    Args:
+        url: the URL.
+        token: a bearer token.
 
     Raises:
         httpx.HTTPError: no answer in time.
     """
     with httpx.Client(timeout=_SECONDS, trust_env=False) as client:
-        return client.get(url)
+        return client.get(url, headers={"authorization": f"Bearer {token}"} if token else {})
 
 
 def unanswered(address: Address, name: str, command: str, error: Exception, option: str) -> Finding:
