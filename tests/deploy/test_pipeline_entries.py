@@ -165,3 +165,13 @@ def test_commands_list_sync_and_check_pipelines(
     add(folder, "sales", "typo: 1\n")
     assert exit_code(["config", "check"]) == 2
     assert "pipelines/sales/pipeline.yaml:5: typo: unknown key" in capsys.readouterr().err
+
+
+def test_options_of_a_pipeline_outside_of_the_folder_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIW_ROOT", str(folder))
+    path = folder / "other.yaml"
+    path.write_text(PIPELINE.format("other") + "deployments:\n  training: {interval: 60}\n")
+    assert exit_code(["config", "check", "--pipeline", str(path)]) == 2
+    assert "deployments has no effect, because there is no pipelines/other/pipeline.yaml" in capsys.readouterr().err

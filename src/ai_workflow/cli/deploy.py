@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ai_workflow.cli.common_options import ConfigOptions
-from ai_workflow.config import layers, project, project_pipelines, variables
+from ai_workflow.config import layers, project, project_pipelines, startup, variables
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import prefect_settings, server
@@ -54,6 +54,7 @@ def deploy(
         pipelines = project_pipelines.load(file.resolve().parent, environment=options.environment)
         for each in (loaded, *pipelines.values()):
             variables.check(each, os.environ, "bootstrap")
+        report.warnings += startup.deployments_without_effect(loaded, os.environ)
         settings = loaded.settings
         source = _source(file, options, settings, git, ref, git_token_block)
         if relay_url:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ai_workflow.config import environment, variables
-from ai_workflow.config.settings import chat_urls
+from ai_workflow.config.layers import project_root
+from ai_workflow.config.pipeline_folders import PipelineFolder, file_of
+from ai_workflow.config.settings import Deployments, chat_urls
 from ai_workflow.config.settings.service import same_tokens
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secret_values import Secret, variable
@@ -31,7 +33,10 @@ def check(loaded: Loaded, env: Mapping[str, str], unused: Iterator[str] | None =
         StartError: with every problem, its key and remedy, a line each; URLs and secrets are not shown.
     """
     without_effect = variables.unused_by_all(loaded, env) if unused is None else unused
-    problems = [*without_effect, *environment.problems_of(env), *_apprise(loaded), *_tokens(loaded, env)]
+    problems = [
+        *without_effect, *environment.problems_of(env), *_apprise(loaded), *_tokens(loaded, env),
+        *deployments_without_effect(loaded, env),
+    ]  # fmt: skip
     if problems:
         raise StartError("\n".join(dict.fromkeys(problems)))
 
@@ -43,6 +48,19 @@ def _apprise(loaded: Loaded) -> Iterator[str]:
         if channel.kind == "apprise" and url is not None and (problem := chat_urls.refusal_of_apprise(url)):
             key = f"chat.{number}.url"
             yield f"{loaded.origin(key) or 'chat'}: {key}: {problem.removeprefix('url ')}"
+
+
+def deployments_without_effect(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
+    """Yield an error if a pipeline outside of `pipelines/` has options of deployments: only the others get them."""
+    name = loaded.settings.pipeline
+    if loaded.settings.deployments == Deployments() or file_of(project_root(None, env), name):
+        return
+    file = PipelineFolder(name).file
+    origin = loaded.origin("deployments") or "deployments"
+    yield (
+        f"{origin}: deployments has no effect, because there is no {file}. Move the file of the pipeline there and run "
+        "ai-workflow pipeline sync, or change the deployments in prefect.yaml"
+    )
 
 
 def _tokens(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
