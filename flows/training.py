@@ -25,7 +25,9 @@ async def training(run: PipelineRun) -> FlowResult:
     family = await asyncio.to_thread(protocol.check, s.trainer.kind)
     functions = await asyncio.to_thread(own_features.check, s.features.functions)
     gate = quality_gate.QualityGate.of(s)
-    metrics = await asyncio.to_thread(own_metrics.check, gate.own_metrics, gate.metric)
+    metrics = await asyncio.to_thread(
+        own_metrics.check, gate.own_metrics, gate.metric, gate.scoring.own_per_class or ()
+    )
     source = s.reading(s.source)
     source_code = await asyncio.to_thread(own_source.check, source)
     loaded = await run.stage(

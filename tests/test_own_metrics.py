@@ -39,6 +39,11 @@ MODULE = """
 
     margin.greater_is_better = True
 
+    def lift(target, prediction, positive):
+        return float((prediction == positive)[target == positive].mean())
+
+    lift.greater_is_better = True
+
     def bias(target, prediction):
         return (prediction - target).mean()
 
@@ -171,14 +176,54 @@ def test_metric_of_the_gate_without_direction_is_refused(team: TeamFolder) -> No
         own_metrics.check(["team_metrics:bias"], "team_metrics:bias")
 
 
+def test_metric_of_one_class_gets_the_positive_class(team: TeamFolder) -> None:
+    y, predictions = np.array([0.0, 1, 1, 1]), chances([0.4, 0.9, 0.4, 0.3])
+    for positive, value in ((None, 1 / 3), ("no", 1.0)):
+        found: Any = scores.compute(y, predictions, CLASSES, own("lift", positive_class=positive))
+        assert found["team_metrics:lift"] == pytest.approx(value)
+    three: Any = {**CLASSES, "classes": ["a", "b", "c"]}
+    gate = QualityGate(metric="team_metrics:lift", minimum=None, tolerance=0, scoring=own("lift"))
+    gate.check(["no", "yes"])
+    for classes in (three["classes"], None):
+        with pytest.raises(StageError, match=r"metrics.py:\d+ is a metric of one class.*Set evaluate.positive_class"):
+            gate.check(classes)
+
+
+def test_gate_enforces_minimum_of_own_metric_per_class(team: TeamFolder) -> None:
+    name = "team_metrics:lift"
+    y, predictions = np.array([0.0, 1, 1, 1]), chances([0.4, 0.9, 0.4, 0.3])
+    options = ScoreOptions(own_per_class=(name,))
+    found = scores.compute(y, predictions, CLASSES, options)
+    assert [dict(line)[name] for line in found["per_class"]] == [1, pytest.approx(1 / 3)]
+    for minimum, passes in ((0.5, False), (0.3, True), ({"no": 0.9}, True), ({"yes": 0.9}, False)):
+        gate = QualityGate(metric="accuracy", minimum=None, tolerance=0, scoring=options, per_class={name: minimum})
+        passed, verdict = judge(found, gate, None)
+        assert passed is passes
+        assert passes or "team_metrics:lift 0.3333 of class 'yes' is below" in verdict
+    absent = scores.compute(np.array([1.0]), chances([0.9]), CLASSES, options)
+    assert name not in absent["per_class"][0]
+    gate = QualityGate(metric="accuracy", minimum=None, tolerance=0, scoring=options, per_class={name: 0.1})
+    assert (
+        "no row held out is of class 'no', so its team_metrics:lift cannot be computed" in judge(absent, gate, None)[1]
+    )
+
+
+@pytest.mark.parametrize("name", ["cost", "margin", "bias"])
+def test_metric_without_class_or_direction_has_no_minimum_per_class(team: TeamFolder, name: str) -> None:
+    assert own_metrics.check([], "accuracy", ["team_metrics:lift"]) == ("team_metrics",)
+    with pytest.raises(StageError, match=r"cannot have a minimum for each class .*Give it the parameter positive"):
+        own_metrics.check([], "accuracy", [f"team_metrics:{name}"])
+
+
 def test_card_manifest_and_stable_have_the_metric(team: TeamFolder, tmp_path_factory: pytest.TempPathFactory) -> None:
     name = "team_metrics:cost"
-    evaluate = {"metric": name, "metrics": ["team_metrics:margin"]}
+    evaluate = {"metric": name, "metrics": ["team_metrics:margin"], "per_class": {"team_metrics:lift": 0.1}}
     store, frames = Store(tmp_path_factory.mktemp("var")), parted(people().drop(columns="spent"), 2)
     made = Pipeline(store, settings(evaluate=evaluate)).publish(*frames)
     card = made.file("card.md").decode()
     assert "| team_metrics:cost (judged) | " in card
     assert "| team_metrics:margin | " in card
+    assert "| class | precision | recall | f1 | team_metrics:lift | rows |" in card
     manifest = made.version.manifest
     value = manifest["scores"][scores.key(name)]
     assert made.evaluated["message"].startswith(f"{name} {value:.4f} on ")
@@ -228,7 +273,9 @@ def test_metric_of_the_gate_is_computed_once_with_the_other_metrics() -> None:
         ("{metrics: [own.f1]}", "evaluate.metrics: unknown name 'own.f1'"),
         ("{metrics: ['mine:f', 'mine:f']}", "evaluate.metrics: has mine:f twice"),
         ("{metrics: ['mine:g']}", "mine.py does not define g; it defines f"),
-        ("{per_class: {'mine:f': 0.5}}", "evaluate.per_class"),
+        ("{per_class: {speed: 0.5}}", "evaluate.per_class.speed: unknown name 'speed'; known: precision, recall, f1"),
+        ("{per_class: {'mine:g': 0.5}}", "evaluate.per_class.mine:g: mine:g: "),
+        ("{per_class: {'mine:f': 2}}", "must be at most 1"),
     ],
 )
 def test_wrong_name_of_a_metric_is_reported_at_load(tmp_path: Path, evaluate: str, said: str) -> None:

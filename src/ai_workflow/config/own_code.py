@@ -10,7 +10,7 @@ from ai_workflow.config.merge import at
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
-from ai_workflow.config.settings import METRICS, OwnSource, Settings
+from ai_workflow.config.settings import CLASS_METRICS, METRICS, OwnSource, Settings
 from ai_workflow.config.settings.chat import KINDS
 from ai_workflow.config.settings.training import TRAINERS
 from ai_workflow.plugins import names, search_path
@@ -48,8 +48,11 @@ def _names(settings: Settings) -> Iterator[tuple[KeyPath, names.Group, str]]:
             yield ("features", "derive", number), "features", item
     if settings.metric not in METRICS[settings.task]:
         yield ("evaluate", "metric"), "metrics", settings.metric
-    for number, text in enumerate(settings.evaluate.metrics):
-        yield ("evaluate", "metrics", number), "metrics", text
+    of_classes = [name for name in settings.evaluate.per_class if name not in CLASS_METRICS]
+    yield from ((("evaluate", "per_class", name), "metrics", name) for name in of_classes)
+    yield from (
+        (("evaluate", "metrics", number), "metrics", text) for number, text in enumerate(settings.evaluate.metrics)
+    )
     kinds = [channel.kind or "" for channel in settings.chat]
     yield from ((("chat", number, "kind"), "channels", kind) for number, kind in enumerate(kinds) if kind not in KINDS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import Metric
@@ -97,7 +97,7 @@ def _compare_own(name: str, value: float, constant: float | None, rows: HeldOut,
     is_higher_better = scores.is_higher_better(name)
     is_better = constant is None or (value > constant if is_higher_better else value < constant)
     threshold = options.decision(rows.classes) if rows.classes else None
-    decided = HeldOut(rows.y, rows.predictions, rows.classes, threshold)
+    decided = replace(rows, threshold=threshold, positive=options.positive_name(rows.classes))
     return Comparison(
         name, constant, is_better, is_better and own_metrics.is_significant(name, decided, LEVEL), len(rows.y)
     )

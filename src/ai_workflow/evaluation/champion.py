@@ -99,8 +99,9 @@ def _own_scores(
     y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec, own_spec: FeatureSpec, scoring: ScoreOptions
 ) -> Scores:
     """Return the scores of the champion with its own threshold, in the classes of the candidate."""
+    plain = scoring.model_copy(update={"threshold": None, "own_per_class": None})
     threshold = own_spec.get("threshold") if own_spec["classes"] == spec["classes"] else None
-    return scores.compute(y, predictions, spec, scoring.model_copy(update={"threshold": None}), threshold)
+    return scores.compute(y, predictions, spec, plain, threshold)
 
 
 def _published(version: Version, scoring: ScoringRecord) -> dict[Metric, float | None]:

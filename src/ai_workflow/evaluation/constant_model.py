@@ -56,7 +56,7 @@ def _constant(metric: Metric, target: ColumnProfile, quantile: float) -> float |
 
 def scores_of(y: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS) -> dict[Metric, float | None]:
     """Return each metric of the baseline, the constant prediction of `predictions`, then those of own code."""
-    own, options = options.own or (), options.model_copy(update={"threshold": None, "own": None})
+    own, options = options.own or (), options.model_copy(update={"threshold": None, "own": None, "own_per_class": None})
     metrics = METRICS["regression" if spec["classes"] is None else "classification"]
     if spec["classes"] is None:
         groups: list[tuple[Metric, ...]] = [(metric,) for metric in metrics]
@@ -67,10 +67,10 @@ def scores_of(y: np.ndarray, spec: FeatureSpec, options: ScoreOptions = DEFAULTS
         result = scores.compute(y, predictions(group[0], len(y), spec, options), spec, options)
         values |= {metric: result[metric] for metric in group if metric in result}
     ordered = {metric: values[metric] for metric in metrics if metric in values}
-    return {**ordered, **_own(own, y, spec)}
+    return {**ordered, **_own(own, y, spec, options)}
 
 
-def _own(texts: Sequence[str], y: np.ndarray, spec: FeatureSpec) -> dict[Metric, float | None]:
+def _own(texts: Sequence[str], y: np.ndarray, spec: FeatureSpec, options: ScoreOptions) -> dict[Metric, float | None]:
     """Return the best value of each own metric for constants: class shares and each class, or median and mean."""
     import numpy as np
 
@@ -82,5 +82,5 @@ def _own(texts: Sequence[str], y: np.ndarray, spec: FeatureSpec) -> dict[Metric,
     else:
         each = np.eye(len(classes)) if len(classes) <= _MAX_CLASSES else ()
         constants = [predictions("accuracy", rows, spec), *(np.tile(line, (rows, 1)) for line in each)]
-    held_out = HeldOut(y, constants[0], classes)
+    held_out = HeldOut(y, constants[0], classes, positive=options.positive_name(classes))
     return {scores.key(text): own_metrics.best_constant(text, held_out, constants) for text in texts}

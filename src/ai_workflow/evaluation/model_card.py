@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ai_workflow.config.settings import CLASS_METRICS
 from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.markdown import escaped
 from ai_workflow.evaluation.report import ClassScores, EvaluationReport
@@ -117,9 +120,14 @@ def _notes(report: EvaluationReport) -> list[str]:
 
 
 def _per_class(lines: list[ClassScores]) -> str:
-    head = ["| class | precision | recall | f1 | rows |", "|---|---|---|---|---|"]
-    row = "| {name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |"
-    return "\n".join(head + [row.format_map(line | {"name": escaped(line["class"])}) for line in lines])
+    own = {name for line in lines for name in line} - {"class", "support", *CLASS_METRICS}
+    names = [*CLASS_METRICS, *sorted(own)]
+    rows = [f"| {' | '.join(['class', *names, 'rows'])} |", f"|{'---|' * (len(names) + 2)}"]
+    for line in lines:
+        values: dict[str, Any] = {**line}
+        cells = [f"{values[name]:.3f}" if name in values else "–" for name in names]
+        rows.append(f"| {' | '.join([escaped(line['class']), *cells, str(line['support'])])} |")
+    return "\n".join(rows)
 
 
 def _worst_slices(found: list[Slice]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ai_workflow.datasets import fingerprint
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 KEY = "evaluate.metrics"
 _DIRECTION = "greater_is_better"
 _PROBABILITIES = "probabilities"
+_POSITIVE = "positive"
 _DOCS = "See docs/own-code.md#metrics"
 # The class of rows whose class is not in the training rows.
 _UNSEEN = ""
 
 
 class MetricFunction(Protocol):
-    """A metric of the rows held out. It may leave out `probabilities`.
+    """A metric of the rows held out. It may leave out `probabilities`, and may take `positive`, the name of a class.
 
     The function of the quality gate has the attribute `greater_is_better`, True or False.
     """
@@ -53,12 +54,14 @@ class HeldOut:
         predictions: (n, classes) probabilities, or (n,) values.
         classes: names of the classes; None for a regression.
         threshold: the threshold of the predicted class.
+        positive: name of the class of metrics of one class; None if there is none.
     """
 
     y: np.ndarray
     predictions: np.ndarray
     classes: list[str] | None
     threshold: Threshold | None = None
+    positive: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return new arguments of a metric function, which may change them."""
@@ -90,7 +93,7 @@ class OwnMetric:
         _, self._function = objects.load(self._path, KEY)
         if not callable(self._function) or isinstance(self._function, type):
             raise StageError(f"{self._label} is {type(self._function).__name__}, not a function", _DOCS)
-        self._has_probabilities = self._check_signature()
+        self._parameters = self._check_signature()
 
     @property
     def greater_is_better(self) -> bool:
@@ -106,6 +109,22 @@ class OwnMetric:
                 f"Write {self._path.name}.{_DIRECTION} = True after it, or False",
             )
         return value
+
+    def check_classes(self, positive: str | None) -> None:
+        """Raise StageError if the metric is that of one class, and there is no positive class."""
+        if _POSITIVE in self._parameters and positive is None:
+            raise StageError(
+                f"{self._label}{self._location()} is a metric of one class, and there is no positive class",
+                "Set evaluate.positive_class",
+            )
+
+    def check_per_class(self) -> None:
+        """Raise StageError if the metric cannot have a minimum for each class."""
+        if _POSITIVE not in self._parameters or not self.greater_is_better:
+            raise StageError(
+                f"{self._label}{self._location()} cannot have a minimum for each class (evaluate.per_class)",
+                f"Give it the parameter {_POSITIVE}, the name of a class, and {_DIRECTION} = True",
+            )
 
     def value(self, rows: HeldOut) -> float:
         """Return the metric.
@@ -125,9 +144,10 @@ class OwnMetric:
         """Return the metric, which may be infinite or NaN."""
         import numpy as np
 
-        arguments = rows.arguments()
-        if not self._has_probabilities:
-            del arguments[_PROBABILITIES]
+        self.check_classes(rows.positive)
+        arguments = {**rows.arguments(), _POSITIVE: rows.positive}
+        for name in {_PROBABILITIES, _POSITIVE} - self._parameters:
+            del arguments[name]
         target, prediction = arguments.pop("target"), arguments.pop("prediction")
         with objects.calls(self._label, "the function"):
             result = self._function(target, prediction, **arguments)
@@ -136,22 +156,22 @@ class OwnMetric:
             raise StageError(f"{self._label}{self._location()}: it returned {kind}, not a number", "Return a float")
         return float(result)
 
-    def _check_signature(self) -> bool:
-        """Return whether the function takes `probabilities`."""
+    def _check_signature(self) -> set[str]:
+        """Return which of `probabilities` and `positive` the function takes."""
         try:
             signature = inspect.signature(self._function)
         except ValueError:
-            return False
-        named = {_PROBABILITIES: None} if _PROBABILITIES in signature.parameters else {}
+            return set()
+        named = {_PROBABILITIES, _POSITIVE} & set(signature.parameters)
         try:
-            signature.bind(None, None, **named)
+            signature.bind(None, None, **dict.fromkeys(named))
         except TypeError as error:
             raise StageError(
                 f"{self._label}{self._location()} does not take (target, prediction) or "
                 f"(target, prediction, probabilities): {error}",
                 _DOCS,
             ) from error
-        return bool(named)
+        return named
 
     def _location(self) -> str:
         return objects.location_of(self._function)
@@ -168,17 +188,21 @@ def code_path(text: str) -> CodePath:
     raise StageError(f"{KEY}: there is no metric {text}", "Write module:name")
 
 
-def check(texts: Iterable[str], judged: str) -> tuple[str, ...]:
+def check(texts: Iterable[str], judged: str, per_class: Iterable[str] = ()) -> tuple[str, ...]:
     """Import all metrics, and return their code for a cache key.
 
     Args:
         texts: names of own metrics.
         judged: the metric of the quality gate, which may be one of them.
+        per_class: own metrics with a minimum for each class.
 
     Raises:
         StageError: a metric is not found or is no metric, or that of the gate does not say which value is better.
     """
-    texts = tuple(texts)
+    per_class = tuple(per_class)
+    texts = tuple(dict.fromkeys((*texts, *per_class)))
+    for text in per_class:
+        OwnMetric(text).check_per_class()
     for text in texts:
         metric = OwnMetric(text)
         if text == judged:
@@ -192,6 +216,15 @@ def values(texts: Iterable[str], rows: HeldOut) -> dict[str, float]:
     return {text: OwnMetric(text).value(rows) for text in texts}
 
 
+def of_classes(texts: Iterable[str], rows: HeldOut) -> dict[str, dict[str, float]]:
+    """Return {class: {metric: value}} for metrics of one class and all classes of the rows."""
+    present = [name for index, name in enumerate(rows.classes or ()) if (rows.y == index).any()]
+    metrics = {text: OwnMetric(text) for text in texts}
+    return {
+        name: {text: metric.value(replace(rows, positive=name)) for text, metric in metrics.items()} for name in present
+    }
+
+
 def codes(texts: Iterable[str]) -> dict[str, str]:
     """Return a digest of the code of each metric."""
     return {text: fingerprint.of_own_code(code_path(text)) for text in texts}
@@ -203,7 +236,7 @@ def best_constant(text: str, rows: HeldOut, constants: Iterable[np.ndarray]) -> 
     Without `greater_is_better` it is that of the first constant.
     """
     metric = OwnMetric(text)
-    found = [metric.value_or_nan(HeldOut(rows.y, constant, rows.classes)) for constant in constants]
+    found = [metric.value_or_nan(replace(rows, predictions=constant, threshold=None)) for constant in constants]
     try:
         best: Callable[[list[float]], float] = max if metric.greater_is_better else min
     except StageError:
@@ -221,7 +254,7 @@ def is_significant(text: str, rows: HeldOut, level: float, shuffles: int = 99) -
     lowest = (observed := sign * metric.value(rows)) - 1e-12 * max(1.0, abs(observed))
     reached = 0
     for _ in range(shuffles):
-        shuffled = HeldOut(random.permutation(rows.y), rows.predictions, rows.classes, rows.threshold)
+        shuffled = replace(rows, y=random.permutation(rows.y))
         reached += sign * metric.value_or_nan(shuffled) >= lowest
         if (1 + reached) / (1 + shuffles) > level:
             return False

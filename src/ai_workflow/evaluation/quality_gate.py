@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ai_workflow.config.settings import METRICS, ClassMetric, ConfigModel, Settings
+from ai_workflow.config.settings import CLASS_METRICS, METRICS, ConfigModel, Settings
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import scores
 from ai_workflow.evaluation.baseline import Comparison
+from ai_workflow.evaluation.own_metrics import OwnMetric
 from ai_workflow.evaluation.scores import ScoreOptions
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class QualityGate(ConfigModel):
     tolerance: float
     beat_baseline: bool = True
     scoring: ScoreOptions = scores.DEFAULTS
-    per_class: dict[ClassMetric, float | dict[str, float]] = Field(default_factory=dict)
+    per_class: dict[str, float | dict[str, float]] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> QualityGate:
@@ -39,6 +40,7 @@ class QualityGate(ConfigModel):
         options = settings.evaluate
         judged = () if settings.metric in METRICS[settings.task] else (settings.metric,)
         own = tuple(dict.fromkeys((*options.metrics, *judged)))
+        of_classes = tuple(name for name in options.per_class if name not in CLASS_METRICS)
         return cls(
             metric=settings.metric,
             minimum=options.minimum,
@@ -49,6 +51,7 @@ class QualityGate(ConfigModel):
                 quantile=options.quantile,
                 threshold=options.threshold,
                 own=own or None,
+                own_per_class=of_classes or None,
             ),
             per_class=options.per_class,
         )
@@ -64,6 +67,8 @@ class QualityGate(ConfigModel):
         Raises:
             StageError: a class is not one of them, or an option needs two classes or a positive class.
         """
+        for text in self.own_metrics:
+            OwnMetric(text).check_classes(self.scoring.positive_name(classes))
         if classes is None:
             return
         positive = self.scoring.positive(classes)
@@ -119,7 +124,7 @@ def judge(
 def _class_problem(lines: list[ClassScores], gate: QualityGate) -> str:
     """Return the classes that miss their minimum as text; empty if there are none."""
     problems = []
-    scored = {line["class"]: line for line in lines}
+    scored: dict[str, dict[str, Any]] = {line["class"]: {**line} for line in lines}
     for metric, minimum in gate.per_class.items():
         minima = minimum if isinstance(minimum, dict) else dict.fromkeys(scored, minimum)
         for name, least in minima.items():

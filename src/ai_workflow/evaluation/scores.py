@@ -31,13 +31,14 @@ WITH_OPTIONS: tuple[Metric, ...] = (*OF_ONE_CLASS, "average_precision", "quantil
 class ScoreOptions(ConfigModel):
     """Options of metrics: the class of precision, recall, f1 and average_precision; the level of quantile_loss.
 
-    `own` has the metrics of own code; None if there are none.
+    `own` has the metrics of own code, and `own_per_class` those of each class; None if there are none.
     """
 
     positive_class: str | None = None
     quantile: float = 0.5
     threshold: float | None = None
     own: tuple[str, ...] | None = None
+    own_per_class: tuple[str, ...] | None = None
 
     def decision(self, classes: list[str]) -> Threshold | None:
         """Return the threshold of the positive class; None to predict the most probable class.
@@ -69,12 +70,16 @@ class ScoreOptions(ConfigModel):
             )
         return classes.index(self.positive_class)
 
+    def positive_name(self, classes: list[str] | None) -> str | None:
+        """Return the name of the positive class; None if there is none."""
+        positive = self.positive(classes) if classes else None
+        return None if positive is None or classes is None else classes[positive]
+
     def record(self, spec: FeatureSpec) -> ScoringRecord:
         """Return the options that have an effect for the task of a feature spec."""
         classes = spec["classes"]
         record: ScoringRecord = {"positive_class": None, "quantile": None if classes else self.quantile}
-        if classes and (positive := self.positive(classes)) is not None:
-            record["positive_class"] = classes[positive]
+        record["positive_class"] = self.positive_name(classes)
         if self.own:
             record["own"] = own_metrics.codes(self.own)
         return record
@@ -115,7 +120,11 @@ def compute(
     else:
         threshold = threshold or options.decision(classes)
         result = classification(y, predictions, classes, options.positive(classes), threshold)
-    own = own_metrics.values(options.own or (), HeldOut(y, predictions, classes, threshold))
+    rows = HeldOut(y, predictions, classes, threshold, options.positive_name(classes))
+    of_classes = own_metrics.of_classes(options.own_per_class or (), rows)
+    for line in result.get("per_class", []):
+        line.update(cast("ClassScores", of_classes.get(line["class"], {})))
+    own = own_metrics.values(options.own or (), rows)
     return cast("Scores", {**result, **own})
 
 

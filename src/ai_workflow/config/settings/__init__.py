@@ -29,9 +29,9 @@ from ai_workflow.config.settings.source import (
     TableSource,
 )
 from ai_workflow.config.settings.training import (
+    CLASS_METRICS,
     METRICS,
     Checkpoint,
-    ClassMetric,
     Evaluate,
     Metric,
     Split,
@@ -40,10 +40,10 @@ from ai_workflow.config.settings.training import (
 
 IN_CACHE_KEY = False
 __all__ = [
+    "CLASS_METRICS",
     "METRICS",
     "Channel",
     "Checkpoint",
-    "ClassMetric",
     "Column",
     "ColumnType",
     "ConfigModel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Fraction, Scope
 from ai_workflow.plugins import names
@@ -74,8 +74,17 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     ),
     "regression": ("mae", "rmse", "r2", "mape", "quantile_loss"),
 }  # fmt: skip
-ClassMetric = Literal["precision", "recall", "f1"]
+CLASS_METRICS = ("precision", "recall", "f1")
 _BUILT_IN = [name for of_task in METRICS.values() for name in of_task]
+
+
+def _check_class_metric(name: str) -> str:
+    if problem := names.problem("metrics", name, CLASS_METRICS):
+        raise ValueError(problem)
+    return name
+
+
+_ClassMetric = Annotated[str, AfterValidator(_check_class_metric)]
 
 
 class IdSplit(ConfigModel):
@@ -158,8 +167,8 @@ class Evaluate(ConfigModel):
         description="probability from which the positive class of two is predicted; if not given, the most probable",
     )
     quantile: float = Field(default=0.5, gt=0, lt=1, description="quantile of quantile_loss")
-    per_class: dict[ClassMetric, Fraction | dict[str, Fraction]] = Field(
-        default_factory=dict, description="minimum of precision, recall or f1 of each class, or of classes by name"
+    per_class: dict[_ClassMetric, Fraction | dict[str, Fraction]] = Field(
+        default_factory=dict, description="minimum of precision, recall, f1 or own code of each class, or by its name"
     )
 
     @field_validator("metric")
