@@ -240,6 +240,21 @@ def test_unclear_target_is_refused_with_candidates_and_nothing_is_written(tmp_pa
     assert not (tmp_path / "pipelines").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Default?", "it has the name of an outcome"),
+        ("IsFraud", "it is the last column"),
+        ("TARGET", "it has the name of a target"),
+    ],
+)
+def test_only_candidate_is_the_target(tmp_path: Path, name: str, reason: str) -> None:
+    frame = pd.DataFrame({"Loan ID": range(100), "amount": [0.5 * n for n in range(100)], name: ["a", "b"] * 50})
+    found = added(tmp_path, csv(tmp_path, frame))
+    assert (found.settings.target, found.settings.id) == (name, "Loan ID")
+    assert reason in found.roles.target.reason
+
+
 def test_options_override_roles(tmp_path: Path) -> None:
     frame = table()
     frame["order"] = [f"O{number // 2}" for number in range(ROWS)]

@@ -57,7 +57,7 @@ def add(
     Args:
         name: Name of the pipeline and its folder.
         table: CSV, Parquet, JSON lines or Excel file.
-        target: Column to predict; the one named target, label, class, y, outcome or response if not given.
+        target: Column to predict; one with the name of a target, such as label, or the only candidate if not given.
         id_: Column that names a row; a column such as id or customer_id with unique values if not given.
         task: By the values of the target if not given.
         sheet: Sheet of a workbook that has several with rows.

@@ -19,6 +19,8 @@ _OUTCOMES = re.compile(
 )
 _ID = re.compile(r"(id|uuid|guid|key|index|nr|no|.*_(id|uuid|key|nr|no|number))")
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
+# Names of columns of a file without a header.
+_NAMELESS = re.compile(r"column_\d+")
 _MAX_INTEGER_CLASSES = 20
 _TARGET_TYPES = ("integer", "number", "boolean", "category")
 _ID_TYPES = ("integer", "text", "category")
@@ -91,8 +93,14 @@ def _chosen_target(
             kind = f"of type {column.column.type}" if column.distinct > 1 else "the same in all rows"
             raise RoleError(f"--target: column '{given}' is {kind}. Choose a column of numbers or classes")
         return Candidate(given, "given by --target")
-    clear = [each for each in targets if each.name.lower() in _TARGETS]
-    if len(clear) == 1:
+    by_rank = (
+        [each for each in targets if _plain(each.name) in _TARGETS],
+        [each for each in targets if _OUTCOMES.fullmatch(_plain(each.name))],
+        targets,
+    )
+    # The only candidate of the first rank that has any; a name that stands for a missing header means nothing.
+    clear = next((found for found in by_rank if found), [])
+    if len(clear) == 1 and not _NAMELESS.fullmatch(clear[0].name):
         return clear[0]
     shown = ", ".join(f"{each.name} ({each.reason})" for each in targets[:_MAX_CANDIDATES])
     if not shown:
@@ -106,7 +114,7 @@ def _targets(table: Table) -> list[Candidate]:
     for number, column in enumerate(table.columns):
         if column.column.type not in _TARGET_TYPES or column.distinct < 2 or _can_be_id(column):
             continue
-        is_last, name = number == len(table.columns) - 1, column.name.lower()
+        is_last, name = number == len(table.columns) - 1, _plain(column.name)
         reasons = [(0, "it has the name of a target")] if name in _TARGETS else []
         reasons += [(1, "it has the name of an outcome")] if _OUTCOMES.fullmatch(name) else []
         reasons += [(2, "it is the last column")] if is_last else []
@@ -133,7 +141,12 @@ def _can_be_id(column: TableColumn) -> bool:
 
 
 def _is_id_name(name: str) -> bool:
-    return bool(_ID.fullmatch(name.lower()) or _CAMEL_ID.fullmatch(name))
+    return bool(_ID.fullmatch(_plain(name)) or _CAMEL_ID.fullmatch(name))
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case, with `_` in place of all but letters and digits: `Loan ID?` is `loan_id`."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def _id_reason(column: TableColumn) -> str:
