@@ -39,10 +39,12 @@ def clean(
         # No cell can be missing or odd.
         return text_coercion.of_settled(plain, column)
     missing = source_columns.MissingRules(rules.missing, rules.strip)
-    text = contiguous(source_columns.normalize(values, "string", missing))
-    if plain is None or not text.equals(contiguous(values)):
+    normalized = source_columns.normalize(values, "string", missing)
+    text = contiguous(normalized)
+    if plain is None or not normalized.equals(values):
         plain = text_coercion.read(text, column)
-    if rules.default_missing and column.type in missing_words.TYPES:
+    unread = None if plain is None else len(text) - text.null_count - int(plain.plain.sum())
+    if unread != 0 and rules.default_missing and column.type in missing_words.TYPES:
         # A number or timestamp that was read is no word.
         text = _without_missing_words(text, None if plain is None else pa.array(~plain.plain))
     return text_coercion.coerce(text, column, rules.numbers, plain)
