@@ -33,13 +33,30 @@ task: classification
 id: key
 timestamp: seen
 target: good
-source: {{kind: csv, path: "{path}", partition_rows: 15000}}
+source: {source}
+"""
+_SOURCES = {
+    "csv": '{{kind: csv, path: "{path}", partition_rows: 15000}}',
+    "own": '{{kind: "team_rows:Table", params: {{path: "{path}"}}, partition_rows: 15000}}',
+}
+_OWN = """
+import pandas as pd
+
+class Table:
+    def __init__(self, path):
+        self.path = path
+
+    def version(self):
+        return "1"
+
+    def read(self):
+        yield from pd.read_csv(self.path, chunksize=20_000)
 """
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path) -> Path:
-    """A pipeline with a CSV file of several pieces."""
+@pytest.fixture(params=_SOURCES)
+def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A pipeline with a CSV file of several pieces, which is read in place or by own code."""
     draw = np.random.default_rng(5)
     days = np.datetime64("2025-01-01") + draw.integers(0, 300, ROWS)
     numbers, kinds, good = draw.normal(size=(ROWS, 3)), draw.integers(0, 5, ROWS), draw.integers(0, 2, ROWS)
@@ -50,7 +67,8 @@ def pipeline(tmp_path: Path) -> Path:
             a, b, c = (f"{value:.5f}" for value in numbers[row])
             note = '"two\nlines"' if row % 50 == 0 else f"note {row}"
             file.write(f"k{row},{days[row]},{a if row % 9 else ''},{b},{c},k{kinds[row]},{note},{good[row]}\n")
-    (tmp_path / "pipeline.yaml").write_text(_PIPELINE.format(path=path))
+    (tmp_path / "team_rows.py").write_text(_OWN)
+    (tmp_path / "pipeline.yaml").write_text(_PIPELINE.format(source=_SOURCES[request.param].format(path=path)))
     assert path.stat().st_size > 4 << 20
     return tmp_path / "pipeline.yaml"
 
@@ -106,7 +124,8 @@ def killed_at_random(pipeline: Path, store: Path, draw: random.Random, seconds: 
 def test_killed_data_stages_give_identical_files(pipeline: Path, tmp_path: Path) -> None:
     seconds = ended(pipeline, tmp_path / "reference")
     expected = files(tmp_path / "reference")
-    assert len([name for name in expected if name.endswith(".text.json")]) == ROWS / 15_000
+    in_place = len([name for name in expected if name.endswith(".text.json")])
+    assert in_place == (ROWS / 15_000 if "kind: csv" in pipeline.read_text() else 0)
     draw, kills = random.Random(0), 0
     for number in range(KILLS):
         if kills >= KILLS:
