@@ -32,6 +32,12 @@ MODELS = "models/development"
 
 
 @pytest.fixture(autouse=True)
+def _no_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the server that other tests of the same process use."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, without a stack or a server."""
     monkeypatch.chdir(tmp_path)
