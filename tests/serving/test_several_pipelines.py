@@ -92,6 +92,11 @@ def test_doctor_and_status_name_the_pipeline(service: Running, tmp_path: Path) -
     assert line == "credit model_v1.0; parts none: requests are answered with 503; sales model_v1.0"
 
 
+def test_log_lines_name_the_pipeline(service: Running) -> None:
+    loaded = [line for line in service.log if "model_v1.0 is loaded" in line]
+    assert sorted(line.rpartition("pipeline=")[2].strip() for line in loaded) == sorted(SEEDS)
+
+
 def test_metrics_are_counted_per_pipeline(service: Running) -> None:
     def count(name: str) -> float:
         return service.metrics()[f'inference_requests_total{{pipeline="{name}",status="success"}}']
@@ -126,6 +131,7 @@ def test_service_of_one_pipeline_answers_by_name_as_well(tmp_path: Path) -> None
         answers = [running.http.post(path, json={"rows": [ROW]}) for path in ("/predict", "/predict/shop")]
         assert score(answers[0]) == score(answers[1])
         assert running.http.post("/predict/other", json={"rows": [ROW]}).status_code == 404
+        assert "pipeline=" not in "".join(running.log)
 
 
 def test_tokens_protect_every_route_of_every_pipeline(tmp_path: Path) -> None:

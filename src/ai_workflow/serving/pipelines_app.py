@@ -21,6 +21,7 @@ from ai_workflow.serving.management_endpoints import application, json_response
 from ai_workflow.serving.pipeline_service import PipelineService
 from ai_workflow.serving.protocol import openapi_merge
 from ai_workflow.serving.route_guards import RouteGuards
+from ai_workflow.telemetry import trace_context
 
 _PREFIXES = ("/v2/models/", "/predict/", "/labels/")
 # Routes that are the same for all pipelines; the first one answers.
@@ -50,12 +51,15 @@ class PipelinesApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle one request."""
         app: Any = self._shared
+        name: str | None = None
         if scope["type"] == "http":
             path = scope["path"]
             prefix = next((each for each in _PREFIXES if path.startswith(each)), None)
-            named = self._pipelines.get(path.removeprefix(prefix).partition("/")[0]) if prefix else None
-            app = named.app if named else self._first if path in _COMMON else self._shared
-        await app(scope, receive, send)
+            segment = path.removeprefix(prefix).partition("/")[0] if prefix else ""
+            name = segment if segment in self._pipelines else None
+            app = self._pipelines[name].app if name else self._first if path in _COMMON else self._shared
+        with trace_context.bound(pipeline=name):
+            await app(scope, receive, send)
 
     async def _ready(self, _: Request) -> Response:
         """Respond whether a pipeline is ready: one without a model must not take the others from a load balancer."""

@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from ai_workflow.serving.connection_limits import Connection, sweep
 from ai_workflow.serving.pipeline_service import PipelineService, ServedPipeline
 from ai_workflow.serving.pipelines_app import PipelinesApp
 from ai_workflow.serving.route_guards import RouteGuards
-from ai_workflow.telemetry import logs, metrics
+from ai_workflow.telemetry import logs, metrics, trace_context
 from ai_workflow.telemetry.logs import logger
 
 _SWEEP_SECONDS = 1.0
@@ -80,7 +80,7 @@ class Service:
 
     async def _serve(self) -> None:
         # At the same time, so that models that take long to load delay no other pipeline.
-        await asyncio.gather(*(pipeline.start(self._authenticator, self.drain) for pipeline in self._pipelines))
+        await asyncio.gather(*self._tasks(lambda pipeline: [pipeline.start(self._authenticator, self.drain)]))
         apps = [pipeline.app for pipeline in self._pipelines]
         self._app: Any = apps[0] if len(apps) == 1 else PipelinesApp(self._pipelines, RouteGuards(self._authenticator))
         metrics.get("inference_capacity_requests").set(self._service.max_in_flight * len(apps))
@@ -93,8 +93,8 @@ class Service:
                 timeout_graceful_shutdown=_MAX_SHUTDOWN_SECONDS,
             )
         )  # fmt: skip
-        of_pipelines = [work for pipeline in self._pipelines for work in pipeline.tasks()]
-        tasks = [asyncio.create_task(work) for work in (*of_pipelines, self._sweep(), _watch_lag())]
+        tasks = [asyncio.create_task(work) for work in (self._sweep(), _watch_lag())]
+        tasks += self._tasks(PipelineService.tasks)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
@@ -107,6 +107,15 @@ class Service:
                 task.cancel()
             await asyncio.gather(*(pipeline.close() for pipeline in self._pipelines))
             log.info("stopped")
+
+    def _tasks(self, work: Callable[[PipelineService], list[Coroutine[Any, Any, None]]]) -> list[asyncio.Task[None]]:
+        """Start work of each pipeline; if there are several, log lines of it name the pipeline."""
+        tasks: list[asyncio.Task[None]] = []
+        for pipeline in self._pipelines:
+            name = pipeline.settings.pipeline if len(self._pipelines) > 1 else None
+            with trace_context.bound(pipeline=name):
+                tasks += [asyncio.create_task(each) for each in work(pipeline)]
+        return tasks
 
     def _guarded(self) -> Any:
         """Return the application; without a token, behind a check of Host and Origin."""

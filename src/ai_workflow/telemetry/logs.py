@@ -161,6 +161,8 @@ class Formatter(logging.Formatter):
             fields = self._fields(record, timestamp, f"{message}\n{crash}" if crash else message, trace_id)
             return json_text.line(fields, sort_keys=False)
         tail = f" trace={trace_context.short(trace_id)}" if trace_id else ""
+        if pipeline := trace_context.current_pipeline():
+            tail = f" pipeline={pipeline}{tail}"
         if crash:
             # Indented, so that no line of an exception looks like a log line.
             return f"{timestamp} [{_level(record)}] {record.name}: {escape(message)}\n{_indented(crash)}{tail}"
@@ -168,10 +170,12 @@ class Formatter(logging.Formatter):
         return "\n".join([f"{timestamp} [{_level(record)}] {record.name}: {first}{tail}", *more])
 
     def _fields(self, record: logging.LogRecord, timestamp: str, message: str, trace_id: str | None) -> dict[str, Any]:
+        pipeline = trace_context.current_pipeline()
         return {
             "time": f"{timestamp}.{int(record.msecs):03d}{time.strftime('%z', time.localtime(record.created))}",
             "level": _level(record),
             "logger": record.name,
+            **({"pipeline": pipeline} if pipeline else {}),
             "stage": trace_context.current_stage(),
             "message": message,
             "trace_id": trace_id,

@@ -1,4 +1,4 @@
-"""Trace ID and stage of the current context, for log lines, events and responses."""
+"""Trace ID, stage and pipeline of the current context, for log lines, events and responses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ IN_CACHE_KEY = False
 SHORT_LENGTH = 8
 _trace: ContextVar[str | None] = ContextVar("aiw_trace", default=None)
 _stage: ContextVar[str | None] = ContextVar("aiw_stage", default=None)
+# Set only where one process works for several pipelines.
+_pipeline: ContextVar[str | None] = ContextVar("aiw_pipeline", default=None)
 # Flow run ID -> trace ID. Prefect logs some lines about a run outside its context, with the run ID only.
 _trace_of_run: dict[str, str] = {}
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
@@ -58,17 +60,22 @@ def current_stage() -> str | None:
     return _stage.get()
 
 
+def current_pipeline() -> str | None:
+    """Return the pipeline of the context, None in a process of one pipeline."""
+    return _pipeline.get()
+
+
 def short(trace_id: str) -> str:
     """Return the first 8 digits of a trace ID, for display."""
     return trace_id[:SHORT_LENGTH]
 
 
 @contextlib.contextmanager
-def bound(*, trace_id: str | None = None, stage: str | None = None) -> Iterator[None]:
-    """Set trace ID, stage or both within the context."""
+def bound(*, trace_id: str | None = None, stage: str | None = None, pipeline: str | None = None) -> Iterator[None]:
+    """Set trace ID, stage and pipeline within the context, as far as they are given."""
     tokens = [
         (variable, variable.set(value))
-        for variable, value in ((_trace, trace_id), (_stage, stage))
+        for variable, value in ((_trace, trace_id), (_stage, stage), (_pipeline, pipeline))
         if value is not None
     ]
     try:
