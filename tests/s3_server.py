@@ -26,7 +26,8 @@ def s3_server(log: Path) -> Iterator[str]:
     Yields:
         The URL of the bucket, `s3://test-bucket`.
     """
-    if subprocess.run([_PYTHON, "-c", "import moto.server"], capture_output=True, check=False).returncode:
+    check = [_PYTHON, "-c", "import moto.server"]
+    if not _PYTHON.exists() or subprocess.run(check, capture_output=True, check=False).returncode:
         pytest.skip("no S3 server: bash .ci/run clients")
     port = free_port()
     endpoint = f"http://{LOOPBACK}:{port}"
