@@ -92,7 +92,7 @@ setup: $(COMPILED) ## create .venv and install the locked versions, hashes verif
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not soak and not kill and not gpu" $(TESTS)
 
-test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
+test-unit: setup ## run the unit tests, in about half a minute; TESTS=tests/stages for some of them
 	env -u PYTHONDONTWRITEBYTECODE TMPDIR="$$(test -w /dev/shm && echo /dev/shm || echo "$${TMPDIR:-/tmp}")" \
 	  $(PY) -m pytest -n 2 --no-loadscope-reorder -q -o tmp_path_retention_policy=failed -m unit $(TESTS)
 

@@ -139,6 +139,25 @@ def test_file_without_markers_names_the_lines_to_add(folder: Path) -> None:
     )
 
 
+def test_linked_file_is_written_where_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = folder / "prefect.yaml"
+    real = tmp_path_factory.mktemp("elsewhere") / "shared.yaml"
+    path.rename(real)
+    path.symlink_to(real)
+    assert pipeline_entries.sync(path)
+    assert path.is_symlink()
+    assert "name: credit" in real.read_text()
+
+
+def test_file_that_cannot_be_written_is_an_error(folder: Path) -> None:
+    path = folder / "prefect.yaml"
+    (folder / ".prefect.yaml.new").mkdir()
+    before = path.read_bytes()
+    with pytest.raises(PrefectFileError, match=r"prefect\.yaml cannot be written: Is a directory"):
+        pipeline_entries.sync(path)
+    assert path.read_bytes() == before
+
+
 def test_invalid_pipeline_leaves_the_file_as_it_is(folder: Path) -> None:
     path = folder / "prefect.yaml"
     add(folder, "sales", "typo: 1\n")

@@ -159,7 +159,7 @@ def test_hanging_model_of_one_pipeline_costs_the_others_no_answer(tmp_path: Path
     for seed in (0, 1):
         published_models.publish(tmp_path / "var", seed, name="credit")
     published_models.publish(tmp_path / "var", 2, name="sales")
-    variables = project(tmp_path, "credit", "sales", inference={"deadline_ms": 5000})
+    variables = project(tmp_path, "credit", "sales", inference=published_models.PATIENT)
     with Running(None, tmp_path / "var", faults, CLI, **variables) as running:
         # Only `credit` has a version of this name.
         (faults / "model_v1.1").write_text("hang")

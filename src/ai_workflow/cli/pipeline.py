@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from ai_workflow.config import project, project_pipelines
-from ai_workflow.config.layers import INSTALLED_PROJECTS
+from ai_workflow.config.layers import INSTALLED_PROJECTS, project_root
 from ai_workflow.local.run_report import Hints
 from ai_workflow.telemetry.control_characters import escape
 
@@ -22,9 +22,10 @@ app = App(
 @app.command(name="list")
 def list_pipelines() -> None:
     """List the pipelines with their task, source and trainer."""
-    pipelines = project_pipelines.load(project.root())
+    root = project_root(None, os.environ)
+    pipelines = project_pipelines.load(root)
     if not pipelines:
-        print(f"{project.root()} has no pipelines/<name>/pipeline.yaml")
+        print(f"{root} has no pipelines/<name>/pipeline.yaml")
         return
     width = max(map(len, pipelines))
     for name, loaded in pipelines.items():

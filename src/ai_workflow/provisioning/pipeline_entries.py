@@ -47,16 +47,20 @@ def sync(path: Path) -> bool:
 
     Raises:
         ConfigError: a pipeline is not valid.
-        PrefectFileError: the file cannot be read, or has no place for them.
+        PrefectFileError: the file cannot be read or written, or has no place for them.
     """
     current = _read(path)
     if (text := _expected(path, current)) == current:
         return False
-    # Replaced as a whole, so that a process that ends now leaves no half of it.
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    shutil.copymode(path, new)
-    new.replace(path.resolve())
+    file = path.resolve()
+    new = file.with_name(f".{file.name}.new")
+    try:
+        # Replaced as a whole, so that a process that ends now leaves no half of it.
+        new.write_text(text)
+        shutil.copymode(file, new)
+        new.replace(file)
+    except OSError as error:
+        raise PrefectFileError(f"{path} cannot be written: {error.strerror}. Correct its folder, and repeat") from error
     return True
 
 
