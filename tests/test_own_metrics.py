@@ -17,7 +17,7 @@ from ai_workflow.config.settings import METRICS
 from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import baseline, champion, constant_model, own_metrics, scores
-from ai_workflow.evaluation.own_metrics import HeldOut
+from ai_workflow.evaluation.held_out import HeldOut
 from ai_workflow.evaluation.quality_gate import QualityGate, judge
 from ai_workflow.evaluation.scores import ScoreOptions
 from ai_workflow.storage.store import Store

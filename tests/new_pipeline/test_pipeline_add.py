@@ -255,6 +255,12 @@ def test_only_candidate_is_the_target(tmp_path: Path, name: str, reason: str) ->
     assert reason in found.roles.target.reason
 
 
+def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "pipelines").write_text("")
+    with pytest.raises(AiWorkflowError, match=r"pipelines/shop cannot be written: .*\. Correct .*/pipelines"):
+        added(tmp_path, csv(tmp_path, table()))
+
+
 def test_options_override_roles(tmp_path: Path) -> None:
     frame = table()
     frame["order"] = [f"O{number // 2}" for number in range(ROWS)]

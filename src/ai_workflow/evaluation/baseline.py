@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import Metric
 from ai_workflow.evaluation import constant_model, own_metrics, permutation, scores
-from ai_workflow.evaluation.own_metrics import HeldOut
+from ai_workflow.evaluation.held_out import HeldOut
 from ai_workflow.evaluation.scores import DEFAULTS, WITHOUT_LOSSES, ScoreOptions
 
 if TYPE_CHECKING:

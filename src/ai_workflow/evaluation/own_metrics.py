@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import StageError
-from ai_workflow.features.decision import predicted_classes
+from ai_workflow.evaluation.held_out import PROBABILITIES, HeldOut
 from ai_workflow.plugins import names, objects, own_versions
 from ai_workflow.plugins.names import CodePath
 
@@ -18,15 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from ai_workflow.features.spec import Threshold
-
 KEY = "evaluate.metrics"
 _DIRECTION = "greater_is_better"
-_PROBABILITIES = "probabilities"
 _POSITIVE = "positive"
 _DOCS = "See docs/own-code.md#metrics"
-# The class of rows whose class is not in the training rows.
-_UNSEEN = ""
 
 
 class MetricFunction(Protocol):
@@ -43,41 +38,6 @@ class MetricFunction(Protocol):
             prediction: predicted class as text, or value.
             probabilities: one column for each class; without columns for a regression.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Labels and predictions of the rows held out.
-
-    Args:
-        y: (n,) class index, -1 for a class that is not in the training rows, or value.
-        predictions: (n, classes) probabilities, or (n,) values.
-        classes: names of the classes; None for a regression.
-        threshold: the threshold of the predicted class.
-        positive: name of the class of metrics of one class; None if there is none.
-    """
-
-    y: np.ndarray
-    predictions: np.ndarray
-    classes: list[str] | None
-    threshold: Threshold | None = None
-    positive: str | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return new arguments of a metric function, which may change them."""
-        import pandas as pd
-
-        if self.classes is None:
-            empty = pd.DataFrame(index=range(len(self.y)))
-            predictions = self.predictions.astype("float64")
-            return {"target": pd.Series(self.y.copy()), "prediction": pd.Series(predictions), _PROBABILITIES: empty}
-        texts = pd.Series([*self.classes, _UNSEEN], dtype=object)
-        predicted = predicted_classes(self.predictions, self.threshold)
-        return {
-            "target": texts.take(self.y.astype("int64") % len(texts)).reset_index(drop=True),
-            "prediction": texts.take(predicted).reset_index(drop=True),
-            _PROBABILITIES: pd.DataFrame(self.predictions.astype("float64"), columns=self.classes),
-        }
 
 
 class OwnMetric:
@@ -146,7 +106,7 @@ class OwnMetric:
 
         self.check_classes(rows.positive)
         arguments = {**rows.arguments(), _POSITIVE: rows.positive}
-        for name in {_PROBABILITIES, _POSITIVE} - self._parameters:
+        for name in {PROBABILITIES, _POSITIVE} - self._parameters:
             del arguments[name]
         target, prediction = arguments.pop("target"), arguments.pop("prediction")
         with objects.calls(self._label, "the function"):
@@ -162,7 +122,7 @@ class OwnMetric:
             signature = inspect.signature(self._function)
         except ValueError:
             return set()
-        named = {_PROBABILITIES, _POSITIVE} & set(signature.parameters)
+        named = {PROBABILITIES, _POSITIVE} & set(signature.parameters)
         try:
             signature.bind(None, None, **dict.fromkeys(named))
         except TypeError as error:

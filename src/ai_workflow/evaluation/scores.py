@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 from ai_workflow.config.settings import METRICS, ConfigModel, Metric
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import label_scores, own_metrics
+from ai_workflow.evaluation.held_out import HeldOut
 from ai_workflow.evaluation.label_scores import ClassCounts
-from ai_workflow.evaluation.own_metrics import HeldOut, OwnMetric
+from ai_workflow.evaluation.own_metrics import OwnMetric
 from ai_workflow.features.decision import predicted_classes
 
 if TYPE_CHECKING:

@@ -62,7 +62,10 @@ def create(
     table = table_columns.read(source)
     found = roles.find(table, target, id_, task)
     text = pipeline_file.render(name, folder, table_file, source, table, found)
-    _write(text, folder)
+    try:
+        _write(text, folder)
+    except OSError as error:
+        raise PipelineFolderError(f"{folder} cannot be written: {error.strerror}. Correct {folder.parent}") from error
     file = folder / pipeline_folders.FILE
     return NewPipeline(file, table, found, loader.load(file).settings)
 
