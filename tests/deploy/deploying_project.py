@@ -26,6 +26,14 @@ class Said(NamedTuple):
     err: str
 
 
+def furnish(folder: Path) -> Path:
+    """Give a folder the flows, the configuration and the deployments of this project."""
+    for name in ("flows", "config"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
+    return folder
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder to deploy from, with a server of its own that asks for a login."""

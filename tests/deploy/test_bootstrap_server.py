@@ -17,7 +17,7 @@ from ai_workflow.provisioning import bootstrap
 from benchmarks import bootstrap as benchmark
 from tests import prefect_retry, services
 from tests.deploy import every_deployment
-from tests.deploy.deploying_project import Place
+from tests.deploy.deploying_project import Place, furnish
 from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import ROOT, Workplace
@@ -29,10 +29,7 @@ LOGIN = "admin:s3cr3t-of-the-server"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A folder with this project's flows, and a server with login and CSRF protection."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("flows", "config"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
+    folder = furnish(tmp_path_factory.mktemp("project"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", LOGIN)
         patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)

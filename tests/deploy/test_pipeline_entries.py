@@ -14,7 +14,7 @@ from ai_workflow.provisioning import pipeline_entries, predeploy, schedules
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.deployments import declaration
 from ai_workflow.provisioning.prefect_file import PrefectFileError
-from tests.flows.workspace import ROOT
+from tests.deploy.deploying_project import furnish
 
 PIPELINE = "pipeline: {}\ntask: classification\nsource: {{kind: sample, name: iris}}\ntarget: target\n"
 NIGHTLY = "deployments:\n  training: {cron: 0 3 * * *, timezone: Europe/Berlin, tags: [nightly], concurrency: 2}\n"
@@ -23,9 +23,7 @@ NIGHTLY = "deployments:\n  training: {cron: 0 3 * * *, timezone: Europe/Berlin, 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project with the flows, the configuration and the deployments of this project, and two pipelines."""
-    for name in ("flows", "config"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
+    furnish(tmp_path)
     add(tmp_path, "sales")
     add(tmp_path, "credit", NIGHTLY + "  scoring: {parameters: {version: stable}}\n  retention: {enabled: false}\n")
     return tmp_path

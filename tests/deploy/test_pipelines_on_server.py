@@ -17,9 +17,9 @@ from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from tests import prefect_retry, services
 from tests.deploy import every_deployment
-from tests.deploy.deploying_project import Place
+from tests.deploy.deploying_project import Place, furnish
 from tests.flows.prefect_worker import Worker
-from tests.flows.workspace import ROOT, Workplace
+from tests.flows.workspace import Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PATIENCE = 240.0
@@ -39,10 +39,7 @@ QUIET = "deployments: {evaluation: {interval: null}, promotion: {interval: null}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A project with two pipelines, and a Prefect server."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("flows", "config"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
+    folder = furnish(tmp_path_factory.mktemp("project"))
     for name in NAMES:
         path = folder / "pipelines" / name / "pipeline.yaml"
         path.parent.mkdir(parents=True)

@@ -55,11 +55,8 @@ def deploy(
         for each in (loaded, *pipelines.values()):
             variables.check(each, os.environ, "bootstrap")
         report.warnings += startup.deployments_without_effect(loaded, os.environ)
-        settings = loaded.settings
+        settings = _with_relay(loaded.settings, relay_url)
         source = _source(file, options, settings, git, ref, git_token_block)
-        if relay_url:
-            deploy_settings = settings.deploy.model_copy(update={"relay_url": relay_url})
-            settings = settings.model_copy(update={"deploy": deploy_settings})
         prefect_settings.require_url(Path("var"))
         asyncio.run(run(file, settings, source, report, prune=prune, take_over=take_over))
     except OwnershipError:
@@ -69,6 +66,12 @@ def deploy(
             raise
         report.problems.append(str(error))
     return _print(report)
+
+
+def _with_relay(settings: Settings, url: str | None) -> Settings:
+    if not url:
+        return settings
+    return settings.model_copy(update={"deploy": settings.deploy.model_copy(update={"relay_url": url})})
 
 
 def _source(
