@@ -9,7 +9,7 @@ FOLDERS := src flows deploy blocks monitoring
 SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
 TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
 TESTS ?= tests
-OF_PREFECT := $(addprefix tests/,flows deploy blocks monitoring/relay test_logs.py)
+OF_PREFECT = $(shell grep -rlE --include="test_*.py" "prefect_server|import prefect|from prefect|Workplace" tests | grep -v "^tests/kill/" | sort)
 # Slow tests that also run with the oldest Prefect.
 SLOW_OF_PREFECT := $(addprefix tests/flows/test_,bad_input.py logs.py)
 BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py dashboards.py dashboard_linter.py grafana_types.py \
@@ -96,7 +96,7 @@ test-unit: setup ## run the unit tests, in about half a minute; TESTS=tests/stag
 	env -u PYTHONDONTWRITEBYTECODE TMPDIR="$$(test -w /dev/shm && echo /dev/shm || echo "$${TMPDIR:-/tmp}")" \
 	  $(PY) -m pytest -n 2 --no-loadscope-reorder -q -o tmp_path_retention_policy=failed -m unit $(TESTS)
 
-check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 random kills instead of 12
+check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 random kills instead of 8
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, browser, containers

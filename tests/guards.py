@@ -17,7 +17,7 @@ class Guard:
         text: a text that the file has exactly once.
         without: what replaces it.
         tests: the arguments of pytest, of which one test at least must fail.
-        is_long: whether they take most of a minute; their level is `soak`.
+        is_long: whether they take ten seconds or more; their level is `soak`.
     """
 
     name: str
@@ -67,17 +67,17 @@ GUARDS = (
         "relay behind Host and Origin", "src/ai_workflow/alerting/app.py",
         "return OriginGuard(app, self._origins, lambda headers: "
         "self._token is not None and self._has_token(headers))",
-        "return app", ("tests/test_origins.py", "-k", "alert"),
+        "return app", ("tests/test_origins.py", "-k", "alert"), is_long=True,
     ),
     Guard(
         "exporter behind Host and Origin", "src/ai_workflow/exporter/exporter.py",
         "wsgi_guard(make_wsgi_app(self.registry), self._origins)", "make_wsgi_app(self.registry)",
-        ("tests/test_origins.py", "-k", "exporter"),
+        ("tests/test_origins.py", "-k", "exporter"), is_long=True,
     ),
     Guard(
         "relay takes JSON only", "src/ai_workflow/alerting/app.py",
         'if content_type != "application/json" and (content_type or self._token is None):', "if False:",
-        ("tests/test_origins.py", "-k", "json"),
+        ("tests/test_origins.py", "-k", "json"), is_long=True,
     ),
     Guard(
         "token of the relay", "src/ai_workflow/alerting/app.py",
@@ -86,55 +86,56 @@ GUARDS = (
     ),
     Guard(
         "size of a webhook", "src/ai_workflow/http_server/request_body.py", "if size > max_bytes:", "if False:",
-        ("tests/monitoring/relay/test_relay.py", "-k", "oversized or token"),
+        ("tests/monitoring/relay/test_relay.py", "-k", "oversized or token"), is_long=True,
     ),
     Guard(
         "relay without token on loopback only", "src/ai_workflow/config/settings/chat.py",
         "if self.token is None and not self._is_loopback:", "if False:",
-        ("tests/monitoring/relay/test_relay_configuration.py",),
+        ("tests/monitoring/relay/test_relay_configuration.py",), is_long=True,
     ),
     Guard(
         "service without token on loopback only", "src/ai_workflow/config/settings/service.py",
         "if self.token is None and not self.is_loopback:", "if False:",
-        ("tests/serving/test_service.py", "-k", "rejected_at_start"),
+        ("tests/serving/test_service.py", "-k", "rejected_at_start"), is_long=True,
     ),
     Guard(
         "token of callers", "src/ai_workflow/serving/auth.py",
         "return self._token is None or _has_token(headers, self._token)", "return True",
-        ("tests/serving/test_service.py", "-k", "token"),
+        ("tests/serving/test_service.py", "-k", "token"), is_long=True,
     ),
     Guard(
         "token of administrators", "src/ai_workflow/serving/auth.py",
         "return self._admin is not None and _has_token(headers, self._admin)",
-        "return True", ("tests/serving/test_service.py", "-k", "admin_endpoints"),
+        "return True", ("tests/serving/test_service.py", "-k", "admin_endpoints"), is_long=True,
     ),
     Guard(
         "token of labels", "src/ai_workflow/serving/auth.py",
         "return self._label is None or _has_token(headers, self._label)", "return True",
-        ("tests/serving/test_labels.py", "-k", "token"),
+        ("tests/serving/test_labels.py", "-k", "token"), is_long=True,
     ),
     Guard(
         "labels closed where only others have tokens", "src/ai_workflow/serving/auth.py",
         "return self._label is not None or (self._token is None and self._admin is None)", "return True",
-        ("tests/serving/test_labels.py", "-k", "without_label_token"),
+        ("tests/serving/test_labels.py", "-k", "without_label_token"), is_long=True,
     ),
     Guard(
         "tokens that differ", "src/ai_workflow/config/settings/service.py", "if token == value:", "if False:",
-        ("tests/serving/test_labels.py", "-k", "identical"),
+        ("tests/serving/test_labels.py", "-k", "identical"), is_long=True,
     ),
     Guard(
         "prediction ids at random", "src/ai_workflow/serving/endpoints.py", "os.urandom(_ID_BYTES).hex()",
         'f"{int(__import__(\"time\").time() * 1e6):032x}"', ("tests/serving/test_labels.py", "-k", "unpredictable"),
+        is_long=True,
     ),
     Guard(
         "labels ahead of the clock", "src/ai_workflow/serving/label_time.py",
         "return min(seconds, now)", "return seconds",
-        ("tests/serving/test_labels.py", "-k", "future_label"),
+        ("tests/serving/test_labels.py", "-k", "future_label"), is_long=True,
     ),
     Guard(
         "size of a body", "src/ai_workflow/http_server/request_body.py",
         "if content_length is not None and int(content_length) > max_bytes:", "if False:",
-        ("tests/serving/test_abuse.py", "-k", "oversized_body"),
+        ("tests/serving/test_abuse.py", "-k", "oversized_body"), is_long=True,
     ),
     Guard(
         "time of a request", "src/ai_workflow/serving/connection_limits.py",
@@ -144,7 +145,7 @@ GUARDS = (
     Guard(
         "number of connections", "src/ai_workflow/serving/connection_limits.py",
         "if len(self.connections) > self._service.max_connections and not self._evict_idle():", "if False:",
-        ("tests/serving/test_abuse.py", "-k", "connection_limit"),
+        ("tests/serving/test_abuse.py", "-k", "connection_limit"), is_long=True,
     ),
     Guard(
         "objects of a JSON body", "src/ai_workflow/serving/protocol/json_body.py",
@@ -154,7 +155,7 @@ GUARDS = (
     Guard(
         "redirects of the service", "src/ai_workflow/serving/management_endpoints.py",
         "app.router.redirect_slashes = False", "pass",
-        ("tests/serving/test_connections.py", "-k", "redirected"),
+        ("tests/serving/test_connections.py", "-k", "redirected"), is_long=True,
     ),
     Guard(
         "secrets in a text", "src/ai_workflow/secret_values.py", "text = text.replace(value, MASK)", "pass",

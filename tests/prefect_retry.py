@@ -55,7 +55,7 @@ class Patient(httpx.HTTPTransport):
 def client(base_url: str, *, csrf: bool = True, **options: Any) -> httpx.Client:
     """Return a client of a Prefect server; no proxy of the environment is asked."""
     transport = Patient(base_url.rstrip("/") if csrf else "")
-    return httpx.Client(base_url=base_url, transport=transport, timeout=60, trust_env=False, **options)
+    return httpx.Client(base_url=base_url, transport=transport, timeout=240, trust_env=False, **options)
 
 
 def press(page: Page, path: str, *buttons: Locator) -> Any:

@@ -35,9 +35,10 @@ def test_random_rows_score_equally_in_batch_and_http(tmp_path_factory: pytest.Te
         assert world.raw_cells(100) + world.json_values(50) + world.typed_tables(50) == QUICK_ROWS
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", WORLDS)
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.slow if seed < 3 else pytest.mark.soak) for seed in WORLDS]
+)
 def test_many_random_rows_score_equally_in_batch_and_http(tmp_path: Path, seed: int) -> None:
     world = drawn_world(tmp_path, random.Random(seed), 9)
     with world.door:

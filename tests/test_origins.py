@@ -225,5 +225,5 @@ def test_prefect_write_without_csrf_token_is_rejected(prefect_server: Server) ->
 
 
 def test_prefect_ui_cannot_be_framed_by_other_sites(prefect_server: Server) -> None:
-    answer = httpx.get(prefect_server.ui_url, trust_env=False, follow_redirects=True)
+    answer = httpx.get(prefect_server.ui_url, trust_env=False, timeout=60, follow_redirects=True)
     assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"

@@ -149,7 +149,7 @@ def test_full_disk_prevents_deletion(local: Registry, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("action", ["publish", "promote", "prune"])
 def test_killed_registry_operation_is_atomic(local: Registry, tmp_path: Path, action: str, kills: int) -> None:
     _publish(local, 6)

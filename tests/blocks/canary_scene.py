@@ -154,6 +154,8 @@ def _relay(scene: Scene, folder: Path) -> None:
                 scene.used.add("chat")
             answered = (
                 answer.text
-                + httpx.get(f"{relay.http.base_url}/metrics", headers=relay.http.headers, trust_env=False).text
+                + httpx.get(
+                    f"{relay.http.base_url}/metrics", headers=relay.http.headers, trust_env=False, timeout=60
+                ).text
             )
         scene.printed["the relay"] = "".join(relay.log) + answered + "".join(vendors.texts("slack"))

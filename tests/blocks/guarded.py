@@ -35,7 +35,11 @@ class Guarded:
         headers = {}
         if csrf:
             asked = httpx.get(
-                f"{self.server.api_url}/csrf-token", params={"client": "tests"}, auth=self.login, trust_env=False
+                f"{self.server.api_url}/csrf-token",
+                params={"client": "tests"},
+                auth=self.login,
+                trust_env=False,
+                timeout=60,
             )
             token = asked.raise_for_status().json()["token"]
             headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}

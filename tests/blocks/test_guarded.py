@@ -124,7 +124,7 @@ def test_authenticated_user_can_read_every_secret(server: Guarded) -> None:
 
 
 def test_server_settings_response_contains_no_secret(server: Guarded) -> None:
-    told = httpx.get(f"{server.server.api_url}/admin/settings", auth=server.login, trust_env=False).text
+    told = httpx.get(f"{server.server.api_url}/admin/settings", auth=server.login, trust_env=False, timeout=60).text
 
     assert server.password not in told
     assert server.key not in told

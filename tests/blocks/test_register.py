@@ -184,7 +184,7 @@ def test_typed_values_are_validated_before_any_save(
 @NEEDS_SERVER
 def test_chat_channel_block_type_has_description_and_working_example(empty: Server) -> None:
     register()
-    found = httpx.get(f"{empty.api_url}/block_types/slug/chat-channel", trust_env=False).json()
+    found = httpx.get(f"{empty.api_url}/block_types/slug/chat-channel", trust_env=False, timeout=60).json()
 
     assert found["logo_url"]
     assert found["documentation_url"]

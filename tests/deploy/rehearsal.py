@@ -67,13 +67,13 @@ def rehearse(folder: Path) -> dict[str, Any]:
         seen["failures"] = _until(lambda: prometheus.ask(lasting), lambda found: not found)
         alert = {"labels": {"alertname": "Rehearsal", "severity": "page"}}
         guarded, operator = "http://127.0.0.1:9093/api/v2/alerts", ("operator", MONITORING_PASSWORD)
-        httpx.post(guarded, json=[alert], auth=operator, trust_env=False).raise_for_status()
+        httpx.post(guarded, json=[alert], auth=operator, trust_env=False, timeout=60).raise_for_status()
         host.run("worker", ["prefect", "deployment", "run", "drill/drill", "--watch"])
         told = _until(lambda: str(vendors.texts("webhook")), lambda text: "Rehearsal" in text and "drill" in text)
         seen["told"] = [word for word in ("Rehearsal", "drill") if word in told]
         seen["without a token"] = {path: _status(path) for path in ("/v2", "/metrics")}
         seen["without a login"] = {
-            port: httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code
+            port: httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).status_code
             for port in (9090, 9093, 9111, 9112)
         }
         seen["alertmanagers"] = prometheus.get("alertmanagers")["activeAlertmanagers"]

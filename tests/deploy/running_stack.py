@@ -99,7 +99,9 @@ class RunningStack:
 
     def serving(self) -> dict[str, object]:
         """Return what the inference service says of itself."""
-        found: dict[str, object] = httpx.get(f"{self.url('service')}/v2/health/ready", trust_env=False).json()
+        found: dict[str, object] = httpx.get(
+            f"{self.url('service')}/v2/health/ready", trust_env=False, timeout=60
+        ).json()
         return found
 
     def _run(self, module: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

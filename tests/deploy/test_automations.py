@@ -225,6 +225,7 @@ def test_run_without_heartbeat_is_marked_crashed_and_notified(house: House) -> N
     house.eventually(lambda: bool(house.told("killed-of-a-test", "no heartbeat for 30 s")))
 
 
+@pytest.mark.soak
 def test_broken_deployment_is_retried_within_limit_and_notified_once(house: House) -> None:
     # Recovery would give all others that crashed another try, too.
     for one in house.runs("training"):

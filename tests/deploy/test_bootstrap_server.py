@@ -136,16 +136,13 @@ def test_invalid_block_is_reported_and_other_objects_are_created(place: Place, f
     assert "The rest is done; run this again" in said.err
 
 
-def test_prefect_deploy_accepts_file_and_worker_runs_every_deployment(
-    place: Place, first: list[str], worker: Worker
-) -> None:
+def test_prefect_deploy_accepts_file(place: Place, first: list[str]) -> None:
     done = place.python("prefect", "--no-prompt", "deploy", "--all")
     assert done.returncode == 0, done.stdout + done.stderr
     deployed = Deployed(place.api)
     deployed.pause_schedules()
     named = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
     assert set(deployed.all()) == named
-    assert deployed.run_each(Workplace(place.folder)) == dict.fromkeys(named, "COMPLETED"), worker.output()[-3000:]
     assert all(line.startswith("deployment ") for line in place.bootstrap())
 
 

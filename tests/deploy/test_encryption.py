@@ -40,7 +40,7 @@ KEY = "PREFECT_ENCRYPTION_KEY"
 @pytest.fixture(scope="module")
 def empty(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database as Prefect's own server makes it, with its block types and without blocks."""
-    home = httpx.get(f"{prefect_server.api_url}/admin/settings", trust_env=False).json()["home"]
+    home = httpx.get(f"{prefect_server.api_url}/admin/settings", trust_env=False, timeout=60).json()["home"]
     path = tmp_path_factory.mktemp("empty") / "prefect.db"
     with closing(sqlite3.connect(path)) as copy, closing(sqlite3.connect(Path(home) / "prefect.db")) as source:
         source.backup(copy)

@@ -82,7 +82,7 @@ def _open_silences(stack: RunningStack) -> list[Any]:
     if not any(service.name == "alertmanager" for service in stack.options.services):
         return []
     url = f"{stack.url('alertmanager-guard')}/api/v2/silences"
-    silences = httpx.get(url, auth=stack.login, trust_env=False).raise_for_status().json()
+    silences = httpx.get(url, auth=stack.login, trust_env=False, timeout=60).raise_for_status().json()
     return [each for each in silences if each["status"]["state"] != "expired"]
 
 
@@ -101,9 +101,9 @@ def _untouched(stack: RunningStack) -> None:
         variables = api.post("/variables/filter", json={}).raise_for_status().text
     assert "started-by-a-page" not in runs
     assert "made_by_a_page" not in variables
-    metrics = httpx.get(f"{stack.url('relay')}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{stack.url('relay')}/metrics", trust_env=False, timeout=60).text
     assert 'alert_webhook_total{result="delivered",source="alertmanager"} 0.0' in metrics
-    assert httpx.get(f"{stack.url('service')}/v2/health/live", trust_env=False).status_code == 200
+    assert httpx.get(f"{stack.url('service')}/v2/health/live", trust_env=False, timeout=60).status_code == 200
     assert _open_silences(stack) == []
 
 
@@ -122,6 +122,7 @@ def test_dns_rebinding_site_cannot_read_or_write(stack: RunningStack, foreign: A
         base = stack.url(name)
         rebound = base.replace("127.0.0.1", REBOUND)
         page = foreign.context.browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(rebound)
         assert "not a name of this server" in page.content(), name
         for url, body in _requests(stack, deployment).items():
@@ -154,6 +155,7 @@ def _logged_in(stack: RunningStack, foreign: Any) -> Iterator[Any]:
 def _submit(context: Any, origin: str, url: str, body: str) -> None:
     """Have a page of a site send a form, and wait for the end of the request, whatever the answer is."""
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(origin)
     ended: list[str] = []
     for event in ("requestfinished", "requestfailed"):
@@ -226,6 +228,7 @@ def test_cross_origin_page_cannot_open_websocket(stack: RunningStack, foreign: A
 def test_same_origin_page_can_read_and_open_websocket(stack: RunningStack, foreign: Any) -> None:
     own = stack.url("server").replace("127.0.0.1", "localhost")
     page = foreign.context.browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{own}/ui-settings")
 
     [(kind, ok, text), *_] = page.evaluate(ASK, [f"{own}/api/csrf-token?client=page", None])

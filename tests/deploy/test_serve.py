@@ -46,7 +46,7 @@ def served(tmp_path: Path, **variables: str | None) -> Iterator[tuple[str, list[
 
 def status(address: str, token: str) -> int:
     headers = {"authorization": f"Bearer {token}"}
-    return httpx.get(f"{address}/v2", headers=headers, trust_env=False).status_code
+    return httpx.get(f"{address}/v2", headers=headers, trust_env=False, timeout=60).status_code
 
 
 @pytest.mark.slow

@@ -263,7 +263,8 @@ def test_launcher_works_in_project_folder_with_special_characters(
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "part", ["a{{ b }}", *(pytest.param(part, marks=pytest.mark.slow) for part in ("what?", "two\nlines"))]
+    "part",
+    ["a{{ b }}", pytest.param("what?", marks=pytest.mark.soak), pytest.param("two\nlines", marks=pytest.mark.slow)],
 )
 def test_folder_name_unsupported_by_prefect_is_rejected(tmp_path: Path, part: str) -> None:
     folder = tmp_path / part

@@ -73,12 +73,12 @@ def test_second_up_reports_running_stack_and_rejects_other_options(stack: Runnin
 
 def test_services_reject_requests_without_login_or_token(stack: RunningStack) -> None:
     def status(name: str, path: str, **headers: str) -> int:
-        return httpx.get(f"{stack.url(name)}{path}", headers=headers, trust_env=False).status_code
+        return httpx.get(f"{stack.url(name)}{path}", headers=headers, trust_env=False, timeout=60).status_code
 
     assert status("server", "/api/admin/version") == 401
     assert status("service", "/v2") == 401
     assert status("service", "/v2", Authorization="Bearer inference-0815") == 200
-    posted = httpx.post(f"{stack.url('relay')}/prefect", json={}, trust_env=False)
+    posted = httpx.post(f"{stack.url('relay')}/prefect", json={}, trust_env=False, timeout=60)
     assert posted.status_code == 401
 
 
@@ -91,18 +91,20 @@ def test_prometheus_and_alertmanager_require_login(stack: RunningStack, path: st
     own, other = ("operator", "guard") if way else ("guard", "operator")
 
     def status(*login: str) -> int:
-        return httpx.get(url, auth=login or None, trust_env=False).status_code  # type: ignore[arg-type]
+        return httpx.get(url, auth=login or None, trust_env=False, timeout=60).status_code  # type: ignore[arg-type]
 
     assert status(own, "monitoring-0815") == 200
     assert [status(), status(own, "wrong"), status(own, ""), status("", "monitoring-0815")] == [401] * 4
     assert way or status(other, "monitoring-0815") == 401
-    assert httpx.get(url, headers={"host": "elsewhere.example"}, trust_env=False).status_code == (403 if way else 401)
+    assert httpx.get(url, headers={"host": "elsewhere.example"}, trust_env=False, timeout=60).status_code == (
+        403 if way else 401
+    )
 
 
 def test_prometheus_alert_reaches_alertmanager(stack: RunningStack) -> None:
     url = f"{stack.url('alertmanager-guard')}/api/v2/alerts"
 
-    found = until(lambda: httpx.get(url, auth=stack.login, trust_env=False).json())
+    found = until(lambda: httpx.get(url, auth=stack.login, trust_env=False, timeout=60).json())
     links = {each["generatorURL"].partition("/graph")[0] for each in found}
     assert links == {stack.url("prometheus-guard")}
 
@@ -188,7 +190,11 @@ def _train(stack: RunningStack, seed: int) -> str:
 
 def _jobs_up(stack: RunningStack) -> set[str]:
     asked = httpx.get(
-        f"{stack.url('prometheus-guard')}/api/v1/query", params={"query": "up == 1"}, auth=stack.login, trust_env=False
+        f"{stack.url('prometheus-guard')}/api/v1/query",
+        params={"query": "up == 1"},
+        auth=stack.login,
+        trust_env=False,
+        timeout=60,
     )
     return {each["metric"]["job"] for each in asked.json()["data"]["result"]}
 

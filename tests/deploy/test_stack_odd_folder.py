@@ -30,7 +30,9 @@ def checkout(folder: Path) -> Path:
 
 def rules(stack: RunningStack) -> int:
     """Return how many groups of rules Prometheus has read."""
-    found = httpx.get(f"{stack.url('prometheus-guard')}/api/v1/rules", auth=stack.login, trust_env=False).json()
+    found = httpx.get(
+        f"{stack.url('prometheus-guard')}/api/v1/rules", auth=stack.login, trust_env=False, timeout=60
+    ).json()
     return len(found["data"]["groups"])
 
 

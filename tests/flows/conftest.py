@@ -16,7 +16,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-PATIENCE_MS = 30_000
+PATIENCE_MS = 240_000
 
 
 @pytest.fixture(scope="session")

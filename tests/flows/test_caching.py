@@ -131,7 +131,7 @@ def test_damaged_stage_output_is_recomputed_and_others_stay_cached(trained: Work
 
 @pytest.mark.parametrize(
     "damage",
-    [flip, pytest.param(truncate, marks=pytest.mark.soak), pytest.param(delete, marks=pytest.mark.slow)],
+    [flip, pytest.param(truncate, marks=pytest.mark.soak), pytest.param(delete, marks=pytest.mark.soak)],
     ids=lambda damage: damage.__name__,
 )
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_server_stop_during_run_fails_with_single_line(
     url = f"http://127.0.0.1:{ports.find_free()}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
     with pytest.raises(PrefectError, match=f"{url} does not answer: connection refused"), prefect_errors_wrapped():
-        httpx.get(f"{url}/health", trust_env=False)
+        httpx.get(f"{url}/health", trust_env=False, timeout=60)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_first_run_trains_scores_and_prints_next_steps(machine: Machine) -> None
     assert "your data" not in told, "this is the data of its user"
     shown = re.search(r"^Prefect UI: (.+)/runs$", first.stdout, re.MULTILINE)
     assert shown
-    assert httpx.get(f"{shown[1]}/api/health", trust_env=False).text == "true"
+    assert httpx.get(f"{shown[1]}/api/health", trust_env=False, timeout=60).text == "true"
     assert "Traceback" not in first.stdout + first.stderr
 
 
@@ -165,12 +165,12 @@ def test_stop_command_stops_server(machine: Machine) -> None:
     assert machine.local("stop").stdout == "Prefect server stopped\n"
 
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{address[0]}/api/health", trust_env=False)
+        httpx.get(f"{address[0]}/api/health", trust_env=False, timeout=60)
     assert machine.local("status").returncode == 3
     assert machine.local("stop").stdout == "No Prefect server was running\n"
 
 
 def _database(server: Server) -> sqlite3.Connection:
     """Open the database of a running server."""
-    home = httpx.get(f"{server.api_url}/admin/settings", trust_env=False).json()["home"]
+    home = httpx.get(f"{server.api_url}/admin/settings", trust_env=False, timeout=60).json()["home"]
     return sqlite3.connect(Path(home) / "prefect.db")

@@ -63,8 +63,13 @@ sys.exit(not asyncio.run(training("pipeline.yaml", return_state=True)).is_comple
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("place_of_limit", [WITHIN, AROUND], ids=["within the stage", "around the stage"])
+@pytest.mark.parametrize(
+    "place_of_limit",
+    [
+        pytest.param(WITHIN, id="within the stage", marks=pytest.mark.slow),
+        pytest.param(AROUND, id="around the stage", marks=pytest.mark.soak),
+    ],
+)
 def test_process_limit_in_stage_is_reported_and_next_run_resumes(
     prefect_server: Server, place: Workplace, place_of_limit: str
 ) -> None:

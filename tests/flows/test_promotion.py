@@ -154,7 +154,7 @@ def test_damaged_version_on_probation_is_rolled_back(place: Workplace) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("breach", ["", "errors"])
+@pytest.mark.parametrize("breach", ["", pytest.param("errors", marks=pytest.mark.soak)])
 def test_concurrent_promotions_act_once(place: Workplace, breach: str) -> None:
     _has_answered(place, "model_v1.1")
     found = _asked(place, at_once=3, overrides=OVER, breach=breach)

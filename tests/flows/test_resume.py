@@ -22,10 +22,9 @@ LONG = sample_tables.PIPELINE["trainer"] | {
 }
 
 
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(signal.SIGTERM, marks=pytest.mark.soak), pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
-)
+# tests/kill shows the same with short trainings.
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped_training_resumes_to_identical_model(
     place: Workplace, prefect_server: Server, number: signal.Signals
 ) -> None:
@@ -40,7 +39,7 @@ def test_stopped_training_resumes_to_identical_model(
     try:
         until(lambda: place.files("checkpoints/*/*/model_step_*.json"))
         child.send_signal(number)
-        child.wait(60)
+        child.wait(240)
     finally:
         child.kill()
         child.wait()

@@ -137,8 +137,13 @@ def recover() -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
+@pytest.mark.parametrize(
+    "approve",
+    [
+        pytest.param(True, id="approve", marks=pytest.mark.slow),
+        pytest.param(False, id="refuse", marks=pytest.mark.soak),
+    ],
+)
 def test_approval_decision_in_ui_is_applied(
     place: Workplace, page: Page, prefect_server: Server, approve: bool
 ) -> None:

@@ -295,7 +295,9 @@ def test_suspended_run_has_no_process_and_survives_worker_kill(place: Workplace,
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
+@pytest.mark.parametrize(
+    "approve", [pytest.param(True, id="approve"), pytest.param(False, id="refuse", marks=pytest.mark.soak)]
+)
 def test_approval_decision_in_new_ui_is_applied(
     place: Workplace, page: Page, prefect_server: Server, approve: bool
 ) -> None:

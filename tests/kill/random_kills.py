@@ -1,6 +1,6 @@
 """Kills at random moments of a training and a scoring.
 
-`AIW_KILLS` is their number in `make check-kill`, 12 by default and 60 each night.
+`AIW_KILLS` is their number in `make check-kill`, 8 by default and 60 each night.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.kill.conftest import Reference
 from tests.kill.kill_trial import Trial
 from tests.kill.kill_workspace import Place, Running
 
-KILLS = int(os.environ.get("AIW_KILLS", "12"))
+KILLS = int(os.environ.get("AIW_KILLS", "8"))
 # A place is killed this often before it may go on to its end.
 _AT_MOST = 8
 

@@ -25,7 +25,7 @@ STAGES = [(flow, stage) for flow, stages in FLOWS.items() for stage in stages]
 FULL = "The disk is full: free some space and run again; nothing is lost"
 TOO_LARGE = "File too large"
 # What writes most, and what publishes; the others run each night.
-OFTEN = ("data_loader", "trainer", "registry", "result_store")
+OFTEN = ("trainer", "result_store")
 
 
 @dataclass

@@ -25,7 +25,7 @@ def _state(server: Server, place: Place) -> str:
     """Return the state of the last run as the Prefect server knows it, once it has ended there."""
     url = f"{server.api_url}/flow_runs/{place.events()[0].flow_run_id}"
     deadline = time.monotonic() + 240
-    while (name := str(httpx.get(url, trust_env=False).json()["state"]["type"])) == "RUNNING":
+    while (name := str(httpx.get(url, trust_env=False, timeout=60).json()["state"]["type"])) == "RUNNING":
         assert time.monotonic() < deadline, "Prefect still says RUNNING"
         time.sleep(0.1)
     return name

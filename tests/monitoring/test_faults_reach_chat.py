@@ -91,6 +91,7 @@ def test_latency_above_objective_alerts_in_chat(stack: Stack) -> None:
         reaches_chat(stack, fault, "SLOErrorBudgetBurn (page_fast)", LATEST, "latency", "trace ")
 
 
+@pytest.mark.soak
 def test_stopped_traffic_alerts_in_chat(stack: Stack) -> None:
     with asked(stack):
         stack.prometheus.until("sum(rate(inference_total[5s] offset 20s)) > 10")
@@ -114,6 +115,7 @@ def test_failed_training_stage_alerts_in_chat(stack: Stack) -> None:
     assert f"trace {traces[0][:8]}" in stack.firing("TrainingRunFailed", "credit", began)[0]
 
 
+@pytest.mark.soak
 def test_stale_checkpoint_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
@@ -136,6 +138,7 @@ def test_unavailable_service_alerts_in_chat(stack: Stack) -> None:
     reaches_chat(stack, fault(), "InferenceTargetDown", str(stack.ports["inference"]))
 
 
+@pytest.mark.soak
 def test_low_disk_space_alerts_in_chat(stack: Stack) -> None:
     reaches_chat(stack, stack.full_disk(), "ModelStoreDiskLow", "disk", "free space")
 
@@ -187,6 +190,7 @@ def test_low_accuracy_from_labels_alerts_in_chat(stack: Stack) -> None:
     reaches_chat(stack, fault(), "ModelAccuracyBelowFloor", LATEST, "accuracy", "trace ")
 
 
+@pytest.mark.soak
 def test_missing_labels_alert_in_chat_and_resolve(stack: Stack) -> None:
     def pauses(told: Callable[[str, str], list[str]]) -> list[str]:
         return [start for start in map(_start, told("ModelLabelsStale", published_models.PIPELINE)) if start >= stopped]

@@ -427,8 +427,10 @@ def test_sigterm_drains_requests_without_loss(tmp_path: Path, root: Path) -> Non
     with Running(pipeline, root) as running, Traffic(running.port, dumps([published_models.ROW])) as traffic:
         running.until(lambda: traffic.told)
         running.process.terminate()
-        running.until(lambda: httpx.get(f"http://127.0.0.1:{running.port}/v2/health/ready").status_code == 503)
-        assert httpx.get(f"http://127.0.0.1:{running.port}/v2/health/live").status_code == 200
+        running.until(
+            lambda: httpx.get(f"http://127.0.0.1:{running.port}/v2/health/ready", timeout=60).status_code == 503
+        )
+        assert httpx.get(f"http://127.0.0.1:{running.port}/v2/health/live", timeout=60).status_code == 200
         before = len(traffic.told)
         running.until(lambda: len(traffic.told) > before + 10)
         traffic.stop()

@@ -54,7 +54,7 @@ class Table:
 """
 
 
-@pytest.fixture(params=_SOURCES)
+@pytest.fixture(params=["csv", pytest.param("own", marks=pytest.mark.soak)])
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A pipeline with a CSV file of several pieces, which is read in place or by own code."""
     draw = np.random.default_rng(5)

@@ -246,7 +246,7 @@ def test_missing_token_or_unsupported_request_is_rejected(relay: RunningRelay, v
     assert status(authorization="Basic relay-token-0815") == 401
     assert status(**{"content-encoding": "gzip"}) == 415
     assert relay.http.get("/alertmanager").status_code == 405
-    health = httpx.get(f"http://127.0.0.1:{relay.port}/health", trust_env=False).json()
+    health = httpx.get(f"http://127.0.0.1:{relay.port}/health", trust_env=False, timeout=60).json()
     assert health["status"] == "ok"
     assert {channel["problem"] for channel in health["channels"].values()} == {None}
     assert vendors.got == {}

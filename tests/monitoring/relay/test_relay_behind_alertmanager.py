@@ -34,7 +34,7 @@ def tell(address: str, ends: datetime) -> None:
         "startsAt": (now - timedelta(minutes=3)).isoformat(),
         "endsAt": ends.isoformat(),
     }
-    httpx.post(f"{address}/api/v2/alerts", json=[one], trust_env=False).raise_for_status()
+    httpx.post(f"{address}/api/v2/alerts", json=[one], trust_env=False, timeout=60).raise_for_status()
 
 
 @pytest.mark.slow
