@@ -30,6 +30,10 @@ def report(**other: Any) -> dict[str, Any]:
         "used_columns": ["age", "city"], "unused_columns": {}, "undeclared": [],
         "warnings": [],
         "importance": [{"feature": "age", "share": 0.7}, {"feature": "city", "share": 0.3}],
+        "contributions": {
+            "rows": 400,
+            "columns": [{"column": "age", "mean_absolute": 0.61234}, {"column": "city", "mean_absolute": 0.1}],
+        },
         "plots": ["confusion.svg", "loss.svg"],
         "sample": [], "slices": [],
         "reduced": {},

@@ -51,6 +51,15 @@ def test_card_lists_worst_slices_with_bounds() -> None:
     assert "Worst slices" not in model_card.render(report())
 
 
+def test_card_lists_mean_absolute_contributions_of_columns() -> None:
+    text = model_card.render(report())
+    assert "on 400 of the rows held out." in text
+    assert "| column | mean absolute contribution |\n|---|---|\n| age | 0.6123 |\n| city | 0.1 |\n" in text
+    many = [{"column": f"a|{number}", "mean_absolute": 1.0} for number in range(25)]
+    assert "| a\\|19 | 1 |\n| 5 more | |" in model_card.render(report(contributions={"rows": 4, "columns": many}))
+    assert "## Contributions" not in model_card.render(report(contributions=None))
+
+
 def test_card_counts_rows_left_out_by_reason() -> None:
     left_out = {"rejected": 3, "without_target": 50, "duplicates": 0}
     assert "- **rows left out**: 3 rejected, 50 without target\n" in model_card.render(report(left_out=left_out))

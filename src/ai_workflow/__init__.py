@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ai_workflow.stage_names import stage
     from ai_workflow.storage.store import Store
     from ai_workflow.telemetry.logs import logger as get_logger
+    from ai_workflow.training.contributions import ExplainedModel
     from ai_workflow.training.protocol import Predict, Trainer, TrainingData
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "AlertChannel",
     "AlertMessage",
     "Dataset",
+    "ExplainedModel",
     "FeatureFunction",
     "FittedFeature",
     "FlowResult",
@@ -59,6 +61,7 @@ _LOCATIONS = {
     "AlertChannel": ("alerting.channels.own_channel", "AlertChannel"),
     "AlertMessage": ("alerting.channels.own_channel", "AlertMessage"),
     "Dataset": ("datasets.partitions", "Dataset"),
+    "ExplainedModel": ("training.contributions", "ExplainedModel"),
     "FeatureFunction": ("features.own_features", "FeatureFunction"),
     "FittedFeature": ("features.own_features", "FittedFeature"),
     "FlowResult": ("orchestration.flow_result", "FlowResult"),

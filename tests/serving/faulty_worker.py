@@ -52,10 +52,12 @@ def main(folder: str, *arguments: str) -> None:
     """Serve as `worker` does, by a model that fails."""
     load = worker.load
 
-    def loaded(kind: str, model: int, features: int) -> tuple[worker.Predict, int]:
-        answer, outputs = load(kind, model, features)
+    def loaded(kind: str, model: int, features: int) -> worker.LoadedFunctions:
+        answer, outputs, contributions = load(kind, model, features)
         version = str(Path(f"/proc/self/fd/{model}").readlink()).removeprefix("/memfd:").removesuffix(" (deleted)")
-        return _answering(answer, Path(folder) / version), outputs
+        # A file `<version> contributions` makes these fail, and not the predictions.
+        explain = contributions and _answering(contributions, Path(folder) / f"{version} contributions")
+        return worker.LoadedFunctions(_answering(answer, Path(folder) / version), outputs, explain)
 
     worker.load = loaded
     worker.main(list(arguments))

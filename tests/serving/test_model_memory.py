@@ -32,7 +32,7 @@ def test_lightgbm_out_of_memory_batch_is_split_with_identical_result(
     params |= {"num_class": 3} if objective == "multiclass" else {}
     model = lightgbm.train(params, lightgbm.Dataset(x, y), 5).model_to_string().encode()
     handle = sealed("model_v1.0", model)
-    answer, _ = lightgbm_native.load(handle, 3)
+    answer = lightgbm_native.load(handle, 3).predict
     os.close(handle)
     rows = bytearray(x.astype("<f4").tobytes())
     whole = bytes(answer(memoryview(rows), 300))
@@ -62,7 +62,7 @@ def test_torch_mlp_out_of_memory_batch_is_split(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = sealed("model_v1.0", test_mlp_model.model())
-    answer, outputs = python_runtime.load("torch_mlp", handle, 3)
+    answer, outputs, _ = python_runtime.load("torch_mlp", handle, 3)
     os.close(handle)
     x = test_mlp_model.rows(128)
     whole, encode = answer(memoryview(bytearray(x.tobytes())), 128), feature_inputs.FeatureEncoder.encode

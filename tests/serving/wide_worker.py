@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from ai_workflow.inference import worker
@@ -12,8 +11,8 @@ from ai_workflow.inference import worker
 def main(outputs: int, arguments: list[str]) -> None:
     """Serve as `worker` does, by a model of many classes."""
 
-    def load(*_: Any) -> tuple[Callable[[memoryview, int], bytes], int]:
-        return lambda _, rows: bytes(8 * rows * outputs), outputs
+    def load(*_: Any) -> worker.LoadedFunctions:
+        return worker.LoadedFunctions(lambda _, rows: bytes(8 * rows * outputs), outputs)
 
     worker.load = load
     worker.main(arguments)

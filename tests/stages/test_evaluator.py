@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -528,3 +529,18 @@ def test_warnings_of_earlier_stages_are_in_the_report_and_logged_once(
     assert [record.message for record in caplog.records].count(warning) == 1
     assert warning not in made.evaluated["warnings"]
     assert json.loads(made.file("card.json"))["unused_columns"] == {"note": "text"}
+
+
+def test_card_has_mean_absolute_contributions_of_lightgbm(spent: Made) -> None:
+    frame = rows(spent.pipeline.store, spent.featured)
+    x = frame[frame[HOLDOUT]][transform.names(spent.spec)].to_numpy("float32")
+    booster = lightgbm.Booster(model_str=spent.file("model.txt").decode())
+    values = np.asarray(booster.predict(x, pred_contrib=True))
+    found = report(spent)["contributions"]
+    assert found["rows"] == len(x)
+    by_column = {item["column"]: item["mean_absolute"] for item in found["columns"]}
+    assert set(by_column) == set(transform.input_columns(spent.spec))
+    for column, mean in by_column.items():
+        at = [number for number, each in enumerate(spent.spec["features"]) if each["column"] == column]
+        assert mean == pytest.approx(np.abs(values[:, at].sum(axis=1)).mean(), rel=1e-5)
+    assert f"on {len(x)} of the rows held out" in spent.file("card.md").decode()

@@ -7,6 +7,7 @@ from typing import Any
 from ai_workflow.config.settings import CLASS_METRICS
 from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.markdown import escaped
+from ai_workflow.evaluation.mean_contributions import ContributionReport
 from ai_workflow.evaluation.report import ClassScores, EvaluationReport
 from ai_workflow.evaluation.slices import Slice
 
@@ -27,6 +28,8 @@ def render(report: EvaluationReport, version: str | None = None) -> str:
     if report["task"] == "classification":
         parts += ["## Per class", _per_class(report["scores"]["per_class"])]
         parts += ["## Worst slices", _worst_slices(report["slices"])] if report["slices"] else []
+    if contributions := report["contributions"]:
+        parts += ["## Contributions", _contributions(contributions)]
     parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
     return "\n\n".join(parts) + "\n"
 
@@ -128,6 +131,17 @@ def _per_class(lines: list[ClassScores]) -> str:
         cells = [f"{values[name]:.3f}" if name in values else "–" for name in names]
         rows.append(f"| {' | '.join([escaped(line['class']), *cells, str(line['support'])])} |")
     return "\n".join(rows)
+
+
+def _contributions(found: ContributionReport) -> str:
+    about = (
+        "Mean absolute contribution of each column to the raw score of the model (SHAP values; log-odds for classes), "
+        f"on {found['rows']} of the rows held out."
+    )
+    shown, more = found["columns"][:_MAX_COLUMNS], len(found["columns"]) - _MAX_COLUMNS
+    rows = [f"| {escaped(each['column'])} | {each['mean_absolute']:.4g} |" for each in shown]
+    rest = [f"| {more} more | |"] if more > 0 else []
+    return "\n".join([about, "", "| column | mean absolute contribution |", "|---|---|", *rows, *rest])
 
 
 def _worst_slices(found: list[Slice]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
 from ai_workflow.evaluation.curves import Curves
+from ai_workflow.evaluation.mean_contributions import ContributionReport
 from ai_workflow.evaluation.slices import Slice
 from ai_workflow.features.spec import Threshold
 from ai_workflow.registry.manifest import ScoringRecord
@@ -111,7 +112,7 @@ class TrainingSummary(TypedDict):
 class EvaluationReport(TrainingSummary):
     """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction.
 
-    `curves` is None for a regression.
+    `curves` is None for a regression, `contributions` for a model family without contributions.
     """
 
     scores: Scores
@@ -122,6 +123,7 @@ class EvaluationReport(TrainingSummary):
     gate: GateReport
     holdout_rows: int
     importance: list[FeatureImportance]
+    contributions: ContributionReport | None
     curves: Curves | None
     slices: list[Slice]
     sample: list[tuple[float, float]]

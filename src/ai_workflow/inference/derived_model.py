@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Callable
+from functools import partial
 
 from ai_workflow.features import worker_rows
 from ai_workflow.features.own_features import OwnFeatures
 from ai_workflow.features.spec import FeatureSpec
-from ai_workflow.inference.worker import Predict
+from ai_workflow.inference.worker import LoadedFunctions, Predict
 
 
-def load(
-    kind: str, model: int, spec: int, load_model: Callable[[str, int, int], tuple[Predict, int]]
-) -> tuple[Predict, int]:
-    """Return the prediction function of a model for rows of `worker_rows.to_worker`, and its outputs per row.
+def load(kind: str, model: int, spec: int, load_model: Callable[[str, int, int], LoadedFunctions]) -> LoadedFunctions:
+    """Return the functions of a model for rows of `worker_rows.to_worker`.
 
     Args:
         kind: the model family.
         model: an open file with the model.
         spec: an open file with the feature spec; a zero byte follows it.
-        load_model: returns the prediction function of a model for its features.
+        load_model: returns the functions of a model for its features.
 
     Raises:
         BrokenVersionError: a function is missing, or has other code than in the training.
@@ -30,11 +29,12 @@ def load(
 
     body: FeatureSpec = json.loads(mmap.mmap(spec, 0, access=mmap.ACCESS_READ)[:-1])
     functions, width = OwnFeatures(body), worker_rows.width(body)
-    predict_features, outputs = load_model(kind, model, len(body["features"]))
+    predict_features, outputs, contributions = load_model(kind, model, len(body["features"]))
 
-    def predict(rows: memoryview, count: int) -> bytes | bytearray | memoryview:
+    def of_features(work: Predict, rows: memoryview, count: int) -> bytes | bytearray | memoryview:
         wide = np.frombuffer(rows, dtype="<f4").reshape(count, width)
         x = bytearray(worker_rows.from_worker(wide, body, functions).tobytes())
-        return predict_features(memoryview(x), count)
+        return work(memoryview(x), count)
 
-    return predict, outputs
+    explain = partial(of_features, contributions) if contributions else None
+    return LoadedFunctions(partial(of_features, predict_features), outputs, explain)

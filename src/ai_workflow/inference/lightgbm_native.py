@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.inference.worker import Predict
+from ai_workflow.inference.worker import LoadedFunctions, Predict
 
 _FLOAT32 = 0  # C_API_DTYPE_FLOAT32
 _ROW_MAJOR, _NORMAL, _FROM_FIRST, _ALL = 1, 0, 0, -1
+_CONTRIBUTIONS = 3  # C_API_PREDICT_CONTRIB
+# LightGBM has no contributions for such trees.
+_LINEAR_TREE = b"\nis_linear=1\n"
 _PARAMETERS = b"num_threads=1 predict_disable_shape_check=true"
 # Up to this many rows, a call for each row is faster than one call for all.
 _SINGLE_ROW_CALLS = 32
@@ -23,8 +26,8 @@ _SINGLE_ROW_CALLS = 32
 _NO_MEMORY = "bad_alloc"
 
 
-def load(model: int, features: int) -> tuple[Predict, int]:
-    """Return the prediction function of a LightGBM text model, and its number of outputs per row.
+def load(model: int, features: int) -> LoadedFunctions:
+    """Return the functions of a LightGBM text model.
 
     Args:
         model: an open file with the model; a zero byte follows it.
@@ -44,7 +47,10 @@ def load(model: int, features: int) -> tuple[Predict, int]:
     if expected.value != features:
         raise AiWorkflowError(f"the model takes {expected.value} features, and its feature spec has {features}")
     is_binary = text.find(b"\nobjective=binary") >= 0
-    return _predict_function(library, booster, features, classes.value, is_binary)
+    predict, outputs = _predict_function(library, booster, features, classes.value, is_binary)
+    if text.find(_LINEAR_TREE) >= 0:
+        return LoadedFunctions(predict, outputs)
+    return LoadedFunctions(predict, outputs, _contributions(library, booster, features, classes.value, is_binary))
 
 
 def _predict_function(
@@ -82,6 +88,29 @@ def _predict_function(
         return memoryview((ctypes.c_double * len(outputs))(*outputs)).cast("B")
 
     return predict, 2 if is_binary else classes
+
+
+def _contributions(library: Any, booster: ctypes.c_void_p, features: int, classes: int, is_binary: bool) -> Predict:
+    """Return the function of the contributions: (rows, outputs, features + 1), the base value last."""
+    width = features + 1
+    shape = (features, _ROW_MAJOR, _CONTRIBUTIONS, _FROM_FIRST, _ALL, _PARAMETERS)
+
+    def contributions(rows: memoryview, count: int) -> memoryview:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(rows))
+        out, written = (ctypes.c_double * (count * classes * width))(), ctypes.c_int64()
+        matrix = (ctypes.c_void_p(address), _FLOAT32, count, *shape)
+        _call(library, "LGBM_BoosterPredictForMat", booster, *matrix, ctypes.byref(written), out)
+        if not is_binary:
+            return memoryview(out).cast("B")
+        both: list[float] = []
+        for start in range(0, count * width, width):
+            positive = out[start : start + width]
+            # The raw score of the other class is the negative one.
+            both += [-value for value in positive]
+            both += positive
+        return memoryview((ctypes.c_double * len(both))(*both)).cast("B")
+
+    return contributions
 
 
 def _blocks() -> Any:

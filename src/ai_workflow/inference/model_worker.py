@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.inference.worker import FEW_VALUES, HEAD, READY, RESULT
+from ai_workflow.inference.worker import EXPLAIN, EXPLAINABLE, FEW_VALUES, HEAD, PREDICT, READY, RESULT
 from ai_workflow.inference.worker_output import WorkerOutput
 from ai_workflow.inference.worker_usage import usage
 from ai_workflow.plugins import search_path
@@ -68,7 +68,7 @@ class ModelWorker(asyncio.Protocol):
         self._on_reply = on_reply
         self._on_exit = on_exit
         self._buffer = bytearray()
-        self.outputs = 0
+        self.outputs, self.is_explainable = 0, False
         # CPU time of the process at the last check.
         self.cpu_seconds = 0.0
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -149,7 +149,12 @@ class ModelWorker(asyncio.Protocol):
         """
         # A write to a closed transport raises in uvloop.
         if not self._transport.is_closing():
-            self._transport.write(HEAD.pack(rows, 0) + data)
+            self._transport.write(HEAD.pack(rows, PREDICT) + data)
+
+    def send_explained(self, data: bytes) -> None:
+        """Send one row for its contributions, as `send` sends rows."""
+        if not self._transport.is_closing():
+            self._transport.write(HEAD.pack(1, EXPLAIN) + data)
 
     def kill(self) -> None:
         """Kill the process; `on_exit` is not called."""
@@ -175,9 +180,10 @@ class ModelWorker(asyncio.Protocol):
             if len(data) < HEAD.size:
                 return
         kind, count = HEAD.unpack_from(data)
-        if kind == READY:
+        if kind >= READY:
             self._buffer.clear()
             self.outputs = count
+            self.is_explainable = kind == EXPLAINABLE
             if not self._ready.done():
                 self._ready.set_result(None)
             return

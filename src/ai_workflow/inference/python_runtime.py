@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import mmap
 
-from ai_workflow.inference.worker import Predict
-from ai_workflow.training import protocol
+from ai_workflow.inference.worker import LoadedFunctions
+from ai_workflow.training import contributions, protocol
 
 
-def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
-    """Return the prediction function of a model, and its number of outputs per row."""
+def load(kind: str, model: int, features: int) -> LoadedFunctions:
+    """Return the functions of a model."""
     import numpy as np
 
     # The zero byte at the end of the file is not part of the model.
@@ -19,5 +19,12 @@ def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
         x = np.frombuffer(rows, dtype="<f4").reshape(count, features)
         return np.ascontiguousarray(model_function(x), dtype="<f8").tobytes()
 
+    function = contributions.of(model_function)
+
+    def explain(rows: memoryview, count: int) -> bytes:
+        assert function is not None
+        x = np.frombuffer(rows, dtype="<f4").reshape(count, features)
+        return np.ascontiguousarray(function(x), dtype="<f8").tobytes()
+
     sample = np.asarray(model_function(np.full((1, features), np.nan, dtype=np.float32)))
-    return predict, sample.size
+    return LoadedFunctions(predict, sample.size, explain if function else None)

@@ -2,10 +2,12 @@
 
 Requests and replies have a header of two unsigned 32-bit integers, little endian, then the data:
 
-    request: rows, 0                   float32 (rows, features)
-    reply:   RESULT, count             `count` values of float64 (rows, outputs)
+    request: rows, action              float32 (rows, features)
+    reply:   RESULT, count             `count` values of float64: PREDICT (rows, outputs),
+                                       EXPLAIN (rows, outputs, features of the model + 1)
              FAILED, bytes             the error text of the model, as UTF-8
              READY, outputs per row    once, when the model is loaded
+             EXPLAINABLE, outputs      the same, for a model with contributions
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 HEAD = struct.Struct("<II")
-RESULT, FAILED, READY = range(3)
+RESULT, FAILED, READY, EXPLAINABLE = range(4)
+PREDICT, EXPLAIN = range(2)
 _PR_SET_PDEATHSIG = 1
 _FIRST_BUFFER_BYTES = 1 << 16
 # Up to this many outputs are handled on the event loop; more as an array, or in a thread.
@@ -29,8 +33,16 @@ FEW_VALUES = 2048
 Predict = Callable[[memoryview, int], "bytes | bytearray | memoryview"]
 
 
-def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
-    """Return the prediction function of a model, and its number of outputs per row.
+class LoadedFunctions(NamedTuple):
+    """The prediction function of a model, its number of outputs per row, and its contributions if it has them."""
+
+    predict: Predict
+    outputs: int
+    contributions: Predict | None = None
+
+
+def load(kind: str, model: int, features: int) -> LoadedFunctions:
+    """Return the functions of a model.
 
     Args:
         kind: the model family.
@@ -46,7 +58,7 @@ def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
     return python_runtime.load(kind, model, features)
 
 
-def _load_with_functions(kind: str, model: int, spec: int) -> tuple[Predict, int]:
+def _load_with_functions(kind: str, model: int, spec: int) -> LoadedFunctions:
     from ai_workflow.inference import derived_model
 
     return derived_model.load(kind, model, spec, load)
@@ -59,13 +71,14 @@ def exit_with_parent(parent: int) -> None:
         os._exit(0)
 
 
-def serve(parent: socket.socket, predict: Predict, features: int) -> None:
+def serve(parent: socket.socket, model: LoadedFunctions, features: int) -> None:
     """Serve requests until the parent closes the connection."""
+    predict, _, contributions = model
     buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
     while received := parent.recv_into(buffer):
         while received < HEAD.size:
             received += _receive(parent, buffer[received:])
-        rows, _ = HEAD.unpack_from(buffer)
+        rows, action = HEAD.unpack_from(buffer)
         size = HEAD.size + rows * features * 4
         if size > len(buffer):
             buffer, old = memoryview(bytearray(size)), buffer
@@ -73,7 +86,8 @@ def serve(parent: socket.socket, predict: Predict, features: int) -> None:
         while received < size:
             received += _receive(parent, buffer[received:size])
         try:
-            outputs = predict(buffer[HEAD.size : size], rows)
+            work = contributions if action and contributions else predict
+            outputs = work(buffer[HEAD.size : size], rows)
         except Exception as error:  # the parent adds the name of the version
             text = f"{type(error).__name__}: {error}".encode()[:1000]
             parent.sendall(HEAD.pack(FAILED, len(text)) + text)
@@ -101,13 +115,11 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(handle))
     try:
-        predict, outputs = (
-            _load_with_functions(kind, int(model), int(spec[0])) if spec else load(kind, int(model), int(features))
-        )
+        loaded = _load_with_functions(kind, int(model), int(spec[0])) if spec else load(kind, int(model), int(features))
     except Exception as error:  # one line; the parent adds the name of the version
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
-    parent.sendall(HEAD.pack(READY, outputs))
-    serve(parent, predict, int(features))
+    parent.sendall(HEAD.pack(EXPLAINABLE if loaded.contributions else READY, loaded.outputs))
+    serve(parent, loaded, int(features))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from ai_workflow.evaluation import (
     constant_model,
     curves,
     evaluation_warnings,
+    mean_contributions,
     model_card,
     plots,
     quality_gate,
     scores,
 )
 from ai_workflow.evaluation.champion import ChampionOptions
+from ai_workflow.evaluation.mean_contributions import RowSample
 from ai_workflow.evaluation.quality_gate import QualityGate
 from ai_workflow.evaluation.report import MetricValue
 from ai_workflow.features import transform
@@ -34,7 +36,7 @@ from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
-from ai_workflow.training import protocol
+from ai_workflow.training import contributions, protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,13 +87,14 @@ def evaluate(
     gate.check(spec["classes"])
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
-    y, predictions = _holdout(store, features, spec, predict)
+    y, predictions, sample = _holdout(store, features, spec, predict)
     stable = None
     if champion_options.version:
         stable = champion.score(store, Dataset.load(store, clean), spec, champion_options, gate.scoring)
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
     summary = training_summary.of(store, spec, clean, featured, trained)
     report = _report(spec, y, predictions, gate, stable, importance, summary)
+    report["contributions"] = mean_contributions.compute(contributions.of(predict), sample, spec)
     if spec["classes"] is not None:
         is_correct = predicted_classes(predictions, gate.scoring.decision(spec["classes"])) == y
         report["slices"] = holdout_slices.worst(store, features, spec, is_correct, importance)
@@ -139,6 +142,7 @@ def _report(
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
         "holdout_rows": len(y),
         "importance": importance,
+        "contributions": None,
         "curves": _curves(spec, y, predictions, gate),
         "slices": [],
         "sample": _sample(y, predictions) if spec["classes"] is None else [],
@@ -174,26 +178,29 @@ def _sample(y: np.ndarray, predictions: np.ndarray) -> list[tuple[float, float]]
 
 def _holdout(
     store: Store, features: Dataset, spec: FeatureSpec, predict: protocol.Predict
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and predictions of the rows held out, read in smaller batches if memory runs out."""
+) -> tuple[np.ndarray, np.ndarray, RowSample]:
+    """Return labels, predictions and a sample of the rows held out, read in smaller batches if memory runs out."""
     predict_rows = partial(_predict_holdout, store, features, spec, predict)
     return memory_pressure.with_smaller_batches(predict_rows, features.largest, remedy=memory_pressure.HOLDOUT_REMEDY)
 
 
 def _predict_holdout(
     store: Store, dataset: Dataset, spec: FeatureSpec, predict: protocol.Predict, rows_at_once: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and predictions of the rows held out."""
+) -> tuple[np.ndarray, np.ndarray, RowSample]:
+    """Return labels, predictions and a sample of the rows held out."""
     import numpy as np
 
     names = transform.names(spec)
     labels = []
     outputs = []
+    sample = RowSample()
     for _, frame in partitions.frames(store, dataset, [TARGET, HOLDOUT, *names], rows_at_once):
         held_out = frame[frame[HOLDOUT]]
         if len(held_out):
             labels.append(held_out[TARGET].to_numpy("float64"))
-            outputs.append(predict(held_out[names].to_numpy("float32")))
+            x = held_out[names].to_numpy("float32")
+            outputs.append(predict(x))
+            sample.add(x)
     predictions = np.concatenate(outputs)
     is_finite = np.isfinite(predictions.reshape(len(predictions), -1)).all(axis=1)
     if not is_finite.all():
@@ -201,7 +208,7 @@ def _predict_holdout(
             f"the model's predictions for {int((~is_finite).sum())} of {len(predictions)} rows held out are not finite",
             "Lower the learning rate in trainer.params, or scale the target and the columns down",
         )
-    return np.concatenate(labels), predictions
+    return np.concatenate(labels), predictions, sample
 
 
 def _write(store: Store, key: str, report: EvaluationReport, golden: GoldenRecord) -> dict[str, FileRecord]:

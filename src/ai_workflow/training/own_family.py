@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.plugins import objects
 from ai_workflow.plugins.names import CodePath
+from ai_workflow.training import contributions
+from ai_workflow.training.contributions import Contributions, Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +58,12 @@ class OwnFamily:
             raise StageError(f"{self._label}: load returned {_type(predict)}, not a function", _DOCS)
 
         is_independent = getattr(self._module, _INDEPENDENT, False)
-        return partial(_predict if is_independent else _predict_in_tiles, self._label, predict)
+        by_rows = partial if is_independent else partial(partial, _in_tiles)
+        function = contributions.of(predict)
+        if function is not None and not callable(function):
+            raise StageError(f"{self._label}: contributions of the loaded model is {_type(function)}, no method", _DOCS)
+        explain = by_rows(_contributions, self._label, function) if function is not None else None
+        return Model(by_rows(_predict, self._label, predict), explain)
 
     def importance(self, model: bytes) -> list[float]:
         """Return the shares of all features; empty if the module has no `importance`."""
@@ -69,12 +77,22 @@ class OwnFamily:
         """Raise StageError if a model cannot be loaded, or its output has another shape than the task requires."""
         import numpy as np
 
-        output = self.load(model)(np.full((2, features), np.nan, dtype=np.float32))
+        loaded, sample = self.load(model), np.full((2, features), np.nan, dtype=np.float32)
+        output = loaded(sample)
         expected = (2, classes) if classes is not None else (2,)
         if output.shape != expected:
             raise StageError(
                 f"{self._label}: the prediction for 2 rows has the shape {output.shape}, and {expected} is required",
                 "Return a column for each class of data.spec['classes'], or (n,) values for a regression",
+            )
+        if (explain := contributions.of(loaded)) is None:
+            return
+        shape = explain(sample).shape
+        if shape != (*expected, features + 1):
+            raise StageError(
+                f"{self._label}: the contributions for 2 rows of {features} features have the shape {shape}, and "
+                f"{(*expected, features + 1)} is required",
+                "Return (n, classes, features + 1), or (n, features + 1) for a regression; the base value is last",
             )
 
 
@@ -154,14 +172,34 @@ def _predict(label: str, predict: Predict, x: np.ndarray) -> np.ndarray:
     return output
 
 
-def _predict_in_tiles(label: str, predict: Predict, x: np.ndarray) -> np.ndarray:
-    """Return the predictions for all rows, from calls with the same number of rows each."""
+def _contributions(label: str, function: Contributions, x: np.ndarray) -> np.ndarray:
+    """Return the contributions of own code, which must be numbers with an entry for each row."""
+    import numpy as np
+
+    with objects.calls(label, "contributions"):
+        output = np.asarray(function(x))
+    if output.ndim not in (2, 3) or len(output) != len(x) or output.dtype.kind not in "fiu":
+        raise StageError(
+            f"{label}: the contributions for {len(x)} rows are {output.dtype} of shape {output.shape}",
+            "Return (n, classes, features + 1), or (n, features + 1) for a regression; the base value is last",
+        )
+    return output
+
+
+def _in_tiles(
+    work: Callable[[str, Callable[[np.ndarray], np.ndarray], np.ndarray], np.ndarray],
+    label: str,
+    function: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+) -> np.ndarray:
+    """Return the results of own code for all rows, from calls with the same number of rows each."""
     import numpy as np
 
     padded = np.zeros((max(1, -(-len(x) // _TILE_ROWS)) * _TILE_ROWS, x.shape[1]), dtype=x.dtype)
     padded[: len(x)] = x
     starts = range(0, len(padded), _TILE_ROWS)
-    return np.concatenate([_predict(label, predict, padded[start : start + _TILE_ROWS]) for start in starts])[: len(x)]
+    parts = [work(label, function, padded[start : start + _TILE_ROWS]) for start in starts]
+    return np.concatenate(parts)[: len(x)]
 
 
 def _problems(module: Any, trainer: Any) -> list[str]:

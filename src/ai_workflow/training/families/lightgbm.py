@@ -15,6 +15,7 @@ import numpy as np
 from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
+from ai_workflow.training.contributions import Model
 from ai_workflow.training.families import lightgbm_dataset, lightgbm_params, lightgbm_target
 from ai_workflow.training.families.lightgbm_errors import CODE_LOCATION, translated_errors, translated_memory_errors
 from ai_workflow.training.families.lightgbm_params import BAGGING, Params
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _PARAMETERS = re.compile(r"\nparameters:\n.*?\nend of parameters\n", re.DOTALL)
 # Fewer rows are predicted by one thread.
 _MIN_ROWS_FOR_THREADS = 10_000
+# LightGBM has no contributions for such trees.
+_LINEAR_TREE = b"\nis_linear=1\n"
 _SMALLER_MODEL = "a smaller model: trainer.params.num_leaves, trainer.steps"
 
 
@@ -123,7 +126,7 @@ class Trainer:
 
 
 def load(model: bytes) -> Predict:
-    """Return the predict function of a LightGBM text model."""
+    """Return the predict function of a LightGBM text model, with the contributions of its features."""
     with translated_memory_errors(f"{memory_pressure.MORE_MEMORY}, or train {_SMALLER_MODEL}"):
         booster = lightgbm.Booster(model_str=model.decode())
     binary = b"\nobjective=binary" in model
@@ -135,7 +138,18 @@ def load(model: bytes) -> Predict:
             output = np.asarray(booster.predict(x, num_threads=1 if len(x) < _MIN_ROWS_FOR_THREADS else 0))
         return np.column_stack([1 - output, output]) if binary else output
 
-    return lambda x: np.concatenate(blocks.each(len(x), lambda start, end: predict(x[start:end])))
+    def contributions(x: np.ndarray) -> np.ndarray:
+        with translated_errors("in the contributions"):
+            output = np.asarray(booster.predict(x, pred_contrib=True, num_threads=1 if len(x) == 1 else 0))
+        if binary:
+            # The raw score of the other class is the negative one.
+            return np.stack([-output, output], axis=1)
+        return output.reshape(len(x), -1, x.shape[1] + 1) if booster.num_model_per_iteration() > 1 else output
+
+    def in_blocks(work: Predict) -> Predict:
+        return lambda x: np.concatenate(blocks.each(len(x), lambda start, end: work(x[start:end])))
+
+    return Model(in_blocks(predict), None if _LINEAR_TREE in model else in_blocks(contributions))
 
 
 def importance(model: bytes) -> list[float]:
