@@ -86,7 +86,8 @@ class Door:
             sent.append(message)
 
         head = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        await self._app({"type": "http", "method": "POST", "path": path, "headers": head}, receive, send)
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": head}
+        await self._app(scope, receive, send)
         return sent[0]["status"], json.loads(sent[1]["body"])
 
     def predict(self, rows: Sequence[Row]) -> Scored:

@@ -80,6 +80,8 @@ class InferenceApp:
             is_logged = scope["type"] == "http" and log.isEnabledFor(logging.DEBUG)
             await self._other_app(scope, receive, self._logging_send(scope, send) if is_logged else send)
             return
+        if scope["query_string"]:
+            handler = self._endpoints.with_query(handler, scope["query_string"])
         started_at = self._loop.time()
         request_headers: Headers = dict(scope["headers"])
         trace_id = self._trace_id(request_headers)

@@ -13,7 +13,9 @@ import orjson
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.features.row_encoder import InvalidRowsError
+from ai_workflow.inference import fallback
 from ai_workflow.inference.worker import FEW_VALUES
+from ai_workflow.serving import explained_predictions
 from ai_workflow.serving.attempt_metrics import FailureReason
 from ai_workflow.serving.logs import prediction_record
 from ai_workflow.serving.logs.fallback_log import FallbackLog
@@ -21,7 +23,7 @@ from ai_workflow.serving.logs.prediction_log import PredictionLog
 from ai_workflow.serving.protocol import json_body, oip, responses
 from ai_workflow.serving.protocol.http_types import RETRY, Handler, HttpError, Request, Response
 from ai_workflow.serving.protocol.inputs import InferenceInput, parse_rows
-from ai_workflow.serving.protocol.responses import InferenceResult
+from ai_workflow.serving.protocol.responses import Explanation, InferenceResult
 from ai_workflow.serving.request_metrics import EXPIRED, RequestMetrics
 from ai_workflow.serving.routing.fallback_chain import ChainResult, FallbackChain
 from ai_workflow.serving.routing.loaded_model import MAX_VALUES, LoadedModel
@@ -77,6 +79,18 @@ class InferenceEndpoints:
         """Return the handler of `POST` to a path, or None if the path is not an inference endpoint."""
         return self._handlers.get(path) or self._version_handler(path)
 
+    def with_query(self, handler: Handler, query: bytes) -> Handler:
+        """Return the handler of a path with a query, of which only `explain` is read."""
+
+        async def respond(request: Request) -> Response:
+            if not explained_predictions.is_requested(query):
+                return await handler(request)
+            if handler != self._predict:
+                raise InvalidRowsError("explain=1 is a parameter of POST /predict only")
+            return await self._predict_explained(request)
+
+        return respond
+
     def _version_handler(self, path: str) -> Handler | None:
         """Return the handler of a path that names a version; it has no fallback."""
         prefix, infix, suffix = path.partition("/versions/")
@@ -103,6 +117,25 @@ class InferenceEndpoints:
             is_small, _json_response, result, request_id, request.trace_id, self._default or {}
         )
         return response
+
+    async def _predict_explained(self, request: Request) -> Response:
+        is_small = len(request.body) <= json_body.SMALL_BYTES
+        rows = await self._run(is_small, _parse_rows, request.body, self._max_rows)
+        explained_predictions.check(rows.row_count, self._pool.chain.first)
+        result, request_id = await self._infer_rows(rows, self._pool.chain, request, self._deadline_seconds)
+        body = responses.to_json(result, request_id, request.trace_id, self._default or {})
+        model = result.chain_result.model
+        explanations: list[Explanation] = []
+        problem: str | None = "the default response has no contributions"
+        if model is not None:
+            encoded = await self._encode(rows, FallbackChain((model,)), is_small=is_small)
+            deadline = fallback.attempt_deadline(
+                self._loop.time(), request.arrived_at + self._deadline_seconds, has_fallback=False
+            )
+            data = encoded[model.loaded.encoding_id] or b""
+            explanations, problem = await explained_predictions.explain(model, data, result, deadline)
+        explained = responses.add_explanations(body, explanations, problem)
+        return await self._run(False, _explained_response, explained)  # type: ignore[no-any-return]
 
     async def _infer(self, request: Request) -> Response:
         return await self._run_oip(request, self._pool.chain, has_fallback=True)
@@ -208,6 +241,10 @@ def _parse_rows(body: bytes, max_rows: int) -> InferenceInput:
 
 def _json_response(result: InferenceResult, request_id: str, trace_id: str, default: Mapping[str, Any]) -> Response:
     return Response(orjson.dumps(responses.to_json(result, request_id, trace_id, default)))
+
+
+def _explained_response(body: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(body))
 
 
 def _parse_oip(body: bytes, json_bytes: int | None, max_rows: int, names: Sequence[str]) -> oip.InferRequest:

@@ -22,6 +22,10 @@ _TRACE = {
     "name": "traceparent", "in": "header", "schema": _TEXT,
     "description": "W3C trace context; a malformed one is ignored",
 }  # fmt: skip
+_EXPLAIN = {
+    "name": "explain", "in": "query", "schema": {"enum": ["0", "1"]},
+    "description": "1: with the contributions of the columns to each prediction, for up to 100 rows",
+}  # fmt: skip
 # https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 _JSON_BYTES = "Inference-Header-Content-Length"
 _JSON_PART = {
@@ -95,7 +99,8 @@ def _inference_paths(
 ) -> dict[str, Any]:
     predict = _operation(
         "predict", "Predict rows", _json("Prediction", "the predictions"), "400", "413", "415", "503", "504",
-        requestBody=_body("Predict", openapi_examples.predict_requests(columns, examples.values)), parameters=[_TRACE],
+        requestBody=_body("Predict", openapi_examples.predict_requests(columns, examples.values)),
+        parameters=[_EXPLAIN, _TRACE],
     )  # fmt: skip
     labels = _operation(
         "labels", "Send labels of predictions", _json("Accepted", "the labels are stored"),

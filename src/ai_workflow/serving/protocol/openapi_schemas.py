@@ -77,12 +77,20 @@ def _inference_responses() -> dict[str, Any]:
         "prediction_id": _TEXT,
         "prediction": {"description": "a class, a number, or the value of the default response"},
         "score": {"description": "the probability of the class, or the number"},
+        "contributions": {
+            "type": ["object", "null"],
+            "additionalProperties": _NUMBER,
+            "description": "with explain=1: the contribution of each column to the raw score; null if there is none",
+        },
+        "base_value": {"type": ["number", "null"], "description": "with explain=1: the raw score without the columns"},
     }
+    explained = {"explanation_error": {**_TEXT_OR_NULL, "description": "with explain=1: why contributions are null"}}
     outcome = {"fallback": _BOOL, "fallback_reason": _TEXT_OR_NULL, "trace_id": _TEXT}
     tensor = _tensor(_list({"type": "integer"}), {"binary_data_size": {"type": "integer"}})
     return {
         "Prediction": _object(
-            {"predictions": _list(_object(prediction, "prediction_id")), "model_version": _TEXT, **outcome},
+            {"predictions": _list(_object(prediction, "prediction_id")), "model_version": _TEXT, **outcome,
+             **explained},
             "predictions", "model_version", *outcome,
         ),
         "Inferred": _object(

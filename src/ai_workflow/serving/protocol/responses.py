@@ -91,6 +91,31 @@ def to_json(result: InferenceResult, request_id: str, trace_id: str, default: Ma
     }
 
 
+@dataclass(slots=True)
+class Explanation:
+    """Contributions of the columns to the raw score of a prediction, which they and the base value add up to."""
+
+    contributions: dict[str, float]
+    base_value: float
+
+
+def add_explanations(body: PredictBody, explanations: Sequence[Explanation], problem: str | None) -> dict[str, Any]:
+    """Return a body with the explanations of its first predictions, and why the others have none.
+
+    Args:
+        body: the body of a response to `POST /predict`.
+        explanations: those of the first predictions.
+        problem: the reason if there are fewer than predictions.
+    """
+    predictions: list[dict[str, Any]] = []
+    for row, prediction in enumerate(body["predictions"]):
+        found = explanations[row] if row < len(explanations) else None
+        contributions = found.contributions if found else None
+        base_value = found.base_value if found else None
+        predictions.append({**prediction, "contributions": contributions, "base_value": base_value})
+    return {**body, "predictions": predictions, "explanation_error": problem}
+
+
 def output_names(is_regression: bool) -> tuple[str, ...]:
     """Return the names of the output tensors."""
     return ("prediction", "score") if is_regression else ("prediction", "score", "probabilities")

@@ -31,6 +31,7 @@ class Job:
     result: PendingResult
     queued_at: float
     is_client_deadline: bool = False
+    is_explained: bool = False
 
 
 class QueueOwner(Protocol):
@@ -38,6 +39,9 @@ class QueueOwner(Protocol):
 
     def send(self, rows: int, data: bytes) -> None:
         """Send a batch to the worker."""
+
+    def send_explained(self, data: bytes) -> None:
+        """Send one row to the worker for its contributions."""
 
     def on_expired(self, jobs: Sequence[Job], *, was_stalled: bool) -> None:
         """Handle jobs whose deadline has passed; they are still in the queue."""
@@ -73,10 +77,12 @@ class JobQueue:
         return len(self._waiting) + len(self._batch)
 
     def add(
-        self, data: bytes, rows: int, deadline: float, token: int, *, is_client_deadline: bool = False
-    ) -> PendingResult:
-        """Add a job; send it at once if no batch is with the worker."""
-        job = Job(data, rows, deadline, token, self._loop.create_future(), self._loop.time(), is_client_deadline)
+        self, data: bytes, rows: int, deadline: float, token: int, *, is_client_deadline: bool = False,
+        is_explained: bool = False,
+    ) -> PendingResult:  # fmt: skip
+        """Add a job; send it at once if no batch is with the worker. An explained one is one row for contributions."""
+        result, now = self._loop.create_future(), self._loop.time()
+        job = Job(data, rows, deadline, token, result, now, is_client_deadline, is_explained)
         self._waiting.append(job)
         if not self._batch:
             self._send()
@@ -120,7 +126,7 @@ class JobQueue:
     def _send(self) -> None:
         """Send waiting jobs as one batch, up to the limit of rows; jobs that already have a result are dropped."""
         waiting, batch, rows = self._waiting, self._batch, 0
-        while waiting and (not batch or rows + waiting[0].rows <= self._max_batch_rows):
+        while waiting and (not batch or self._fits(rows, batch[0], waiting[0])):
             job = waiting.popleft()
             if not job.result.done():
                 batch.append(job)
@@ -128,7 +134,14 @@ class JobQueue:
         if batch:
             self._sent_at = self._loop.time()
             self.is_batch_late = False
+            if batch[0].is_explained:
+                self._owner.send_explained(batch[0].data)
+                return
             self._owner.send(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
+
+    def _fits(self, rows: int, first: Job, job: Job) -> bool:
+        """Return whether a job may follow the first one in a batch of that many rows."""
+        return rows + job.rows <= self._max_batch_rows and not (first.is_explained or job.is_explained)
 
     def _set_timer(self, at: float) -> None:
         """Set the timer that all jobs share: a timer for each job would cost as much as its prediction."""

@@ -11,6 +11,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference.model_worker import ModelExitedError, ModelWorker, Reply
 from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
 from ai_workflow.serving.routing.circuit_breaker import BreakerState, CircuitBreaker
+from ai_workflow.serving.routing.explanations import Explanations
 from ai_workflow.serving.routing.job_queue import Job, JobQueue, PendingResult
 from ai_workflow.serving.routing.loaded_model import MAX_VALUES, LoadedModel
 from ai_workflow.serving.routing.recovery import Recovery
@@ -19,8 +20,9 @@ from ai_workflow.telemetry.logs import logger
 
 # A worker without a reply for this many attempt timeouts, and at least this many seconds, is killed.
 _HANG_FACTOR, _MIN_HANG_SECONDS = 3, 1.0
-# The token of golden rows: the breaker ignores it, because their outputs are compared before an outcome is recorded.
-_GOLDEN_TOKEN = -1
+# The breaker ignores this token: the outputs of golden rows are compared before an outcome is recorded, and faults of
+# contributions are no failures of the version.
+_UNCOUNTED_TOKEN = -1
 # A batch is late after this share of the attempt timeout: a request has less of it left when it is sent.
 _LATE_SHARE = 0.9
 # A worker that loads its model hangs if it is idle this long, and twice as long as its first start took.
@@ -48,6 +50,7 @@ class ServedModel:
         hang_seconds = max(_HANG_FACTOR * attempt_timeout, _MIN_HANG_SECONDS)
         self._queue = JobQueue(self, hang_seconds, MAX_VALUES // loaded.output_count)
         self._breaker = CircuitBreaker(self._on_breaker_change)
+        self.explanations = Explanations(loaded, attempt_timeout)
         self._worker: ModelWorker | None = None
         self._recovery = Recovery(self, self._queue, self._breaker, attempt_timeout)
         # Wall-clock seconds of the first start, and CPU seconds of the latest one.
@@ -80,6 +83,23 @@ class ServedModel:
             return FailureReason.TIMEOUT
         return self._queue.add(data, rows, deadline, token, is_client_deadline=is_client_deadline)
 
+    async def explain(self, data: bytes, deadline: float) -> Sequence[float] | FailureReason:
+        """Return the contributions of one row, (outputs x (features + 1)), or the reason why there are none.
+
+        Args:
+            data: float32 (features,).
+            deadline: in the time of the event loop.
+        """
+        if self._breaker.admit() is None or self._worker is None:
+            return self.problem
+        if deadline <= self._loop.time():
+            return FailureReason.TIMEOUT
+        if len(self._queue) >= self._max_queue or self._recovery.is_on_trial or self._queue.is_batch_late:
+            return FailureReason.BUSY
+        deadline = self.explanations.row_deadline(deadline)
+        pending = self._queue.add(data, 1, deadline, _UNCOUNTED_TOKEN, is_explained=True)
+        return await self.explanations.result(pending)
+
     @property
     def is_available(self) -> bool:
         """Whether the version accepts requests."""
@@ -102,13 +122,19 @@ class ServedModel:
         if self._worker is not None:
             self._worker.send(rows, data)
 
+    def send_explained(self, data: bytes) -> None:
+        """Send one row to the worker for its contributions."""
+        if self._worker is not None:
+            self._worker.send_explained(data)
+
     def on_expired(self, jobs: Sequence[Job], *, was_stalled: bool) -> None:
         """Fail expired jobs; neither a stall of the service nor a short client deadline is a failure of the model."""
         late = self._loop.time() - _LATE_SHARE * self._attempt_timeout
         early = [job for job in jobs if job.is_client_deadline and not was_stalled and job.queued_at >= late]
         self._fail(early, FailureReason.EXPIRED, counts=False)
         self._fail(jobs, FailureReason.STALLED if was_stalled else FailureReason.TIMEOUT, counts=not was_stalled)
-        if not was_stalled and self._queue.batch_age > _LATE_SHARE * self._attempt_timeout:
+        is_late = self._queue.batch_age > _LATE_SHARE * self._attempt_timeout or any(job.is_explained for job in jobs)
+        if is_late and not was_stalled:
             self._queue.is_batch_late = True
             self._fail(self._queue.drop_waiting(), FailureReason.TIMEOUT, counts=False)
 
@@ -121,6 +147,10 @@ class ServedModel:
         if isinstance(reply, str):
             log.warning("%s raised an error: %s", self.name, reply)
             self._fail(batch, FailureReason.ERROR)
+            return
+        if batch and batch[0].is_explained:
+            if not batch[0].result.done():
+                batch[0].result.set_result(reply)
             return
         width, start = self.loaded.output_count, 0
         if len(reply) != width * sum([job.rows for job in batch]):
@@ -143,7 +173,7 @@ class ServedModel:
             if counts:
                 self.problem = reason
                 self._breaker.record(job.token, False)
-                if self._recovery.is_on_trial and job.token != _GOLDEN_TOKEN:
+                if self._recovery.is_on_trial and job.token != _UNCOUNTED_TOKEN:
                     self._breaker.open()
 
     async def start(self) -> None:
@@ -195,6 +225,7 @@ class ServedModel:
             worker.kill()
             raise ModelExitedError(f"the model has {worker.outputs} outputs for a row, expected {loaded.output_count}")
         self._worker = worker
+        self.explanations.on_start(has_function=worker.is_explainable)
 
     async def check_golden(self, timeout: float, row: int | None = None) -> FailureReason | str | None:
         """Send golden rows to the model, and return the failure or mismatch; None if the outputs are as expected.
@@ -204,7 +235,7 @@ class ServedModel:
             row: the index of the row to send; None: all rows.
         """
         rows = self.loaded.probe_rows if row is None else self.loaded.probe_rows[row : row + 1]
-        result = await self._queue.add(rows.tobytes(), len(rows), self._loop.time() + timeout, _GOLDEN_TOKEN)
+        result = await self._queue.add(rows.tobytes(), len(rows), self._loop.time() + timeout, _UNCOUNTED_TOKEN)
         return result if isinstance(result, FailureReason) else self.loaded.golden_mismatch(result, row)
 
     @property
