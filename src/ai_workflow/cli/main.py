@@ -28,6 +28,8 @@ _COMMANDS = (
         "pipeline:app",
         "Add and list pipelines of pipelines/, and write their deployments to prefect.yaml.",
     ),
+    ("init", "project:init", "Write a project of your own to a new folder."),
+    ("update", "project:update", "Bring the files of a project up to date with the installed package."),
     ("config", "config:app", "Check, show and explain the configuration."),
     ("up", "stack:up", "Start the whole stack on this machine."),
     ("down", "stack:down", "Stop the stack; data, history and logs stay."),
