@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import pandas as pd
 import pytest
+import yaml
+
+from tests.flows import sample_tables
 
 ROOT = Path(__file__).parents[1]
 UV = str(Path(sys.executable).with_name("uv"))
@@ -45,11 +53,12 @@ class Installed:
         """Return a command line of the installed program."""
         return [str(self.bin / "ai-workflow"), *arguments]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
+            self.command(*arguments), cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +80,7 @@ def test_installed_wheel_checks_configuration(installed: Installed) -> None:
     assert checked.stdout.startswith("configuration ok: pipeline sample")
 
 
+@pytest.mark.soak
 def test_installed_wheel_runs_pipeline_end_to_end(installed: Installed) -> None:
     ran = installed.run("run")
     assert ran.returncode == 0, ran.stderr
@@ -107,6 +117,74 @@ def test_message_catalogues_are_in_the_wheel(installed: Installed) -> None:
         "from ai_workflow.alerting.messages import catalogue as c; print(c.load('en').resolved, c.load('zh').resolved)"
     )
     assert _run([str(installed.bin / "python"), "-c", code], installed.folder) == "RESOLVED 已恢复\n"
+
+
+@pytest.fixture(scope="module")
+def team(installed: Installed) -> Iterator[Path]:
+    """A project of a team, with a pipeline for its table and code of its own."""
+    folder = installed.folder / "team"
+    made = installed.run("init", str(folder))
+    assert made.returncode == 0, made.stderr
+    sample_tables.write(folder / "credit.csv", sample_tables.rows())
+    added = installed.run("pipeline", "add", "credit", "--from", "credit.csv", "--target", "good", cwd=folder)
+    assert added.returncode == 0, added.stdout + added.stderr
+    pipeline = folder / "pipelines/credit/pipeline.yaml"
+    shutil.copy(ROOT / "docs/examples/sgd.py", pipeline.with_name("models.py"))
+    pipeline.with_name("features.py").write_text("def decade(rows):\n    return rows.age // 10\n")
+    pipeline.with_name("metrics.py").write_text(
+        "def hits(target, prediction):\n    return (target == prediction).sum()\n"
+    )
+    settings = yaml.safe_load(pipeline.read_text()) | {
+        "features": {"derive": ["credit.features:decade"]},
+        "trainer": {"kind": "credit.models:Trainer", "steps": 1500, "checkpoint": {"every_steps": 50}},
+        "evaluate": {"metrics": ["credit.metrics:hits"], "minimum": 0.6},
+    }
+    pipeline.write_text(yaml.safe_dump(settings))
+    yield folder
+    installed.run("stop", cwd=folder)
+
+
+def test_project_of_a_team_trains_serves_and_resumes_with_its_own_code(installed: Installed, team: Path) -> None:
+    ran = installed.run("run", "--pipeline", "credit", cwd=team)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    version = team / "var/models/development/credit/model_v1.0"
+    assert "credit.metrics:hits" in (version / "manifest.json").read_text()
+    [part] = team.glob("var/predictions/credit/model_v1.0/*/part-*.parquet")
+    rows = [dict(zip(sample_tables.HEADER[:4], row[:4], strict=True)) for row in sample_tables.rows()]
+    assert _scores(installed, team, rows) == pd.read_parquet(part)["score"].tolist()
+
+    killed = ["run", "--pipeline", "credit", "--store", "killed"]
+    with subprocess.Popen(
+        installed.command(*killed), cwd=team, env=installed.environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    ) as running:  # fmt: skip
+        while running.poll() is None and not list(team.glob("killed/checkpoints/*/*/model_step_*")):
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    resumed = installed.run(*killed, cwd=team)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert re.search(r"trainer +\| .*RESUMED", resumed.stdout)
+    assert (team / "killed" / version.relative_to(team / "var") / "model.json").read_bytes() == (
+        version / "model.json"
+    ).read_bytes()
+
+
+def _scores(installed: Installed, folder: Path, rows: list[dict[str, Any]]) -> list[float]:
+    """Return the scores that the service of a project answers."""
+    with subprocess.Popen(
+        installed.command("serve", "--pipeline", "credit", "--port", "0"), cwd=folder, env=installed.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as service:  # fmt: skip
+        try:
+            assert service.stdout
+            address = next(
+                found[0] for line in service.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line))
+            )
+            answer = httpx.post(f"{address}/predict", json={"rows": rows}, timeout=60, trust_env=False)
+            return [prediction["score"] for prediction in answer.raise_for_status().json()["predictions"]]
+        finally:
+            service.terminate()
 
 
 def _run(command: list[str], folder: Path) -> str:
