@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Hash keys (16 characters each), so that holdout and validation are independent.
-_HOLDOUT, _VALIDATION = "aiw-holdout-0001", "aiw-validate-001"
+# Hash keys (16 characters each), so that holdout, validation and calibration are independent.
+_HOLDOUT, _VALIDATION, _CALIBRATION = "aiw-holdout-0001", "aiw-validate-001", "aiw-calibrate-01"
 
 
 class SplitRule(TypedDict):
@@ -145,6 +145,11 @@ def describe(rule: SplitRule) -> str:
 def is_validation(ids: pd.Series, share: float) -> np.ndarray:
     """Return (n,) bool: whether each training row is used to validate early stopping."""
     return is_below_share(ids, share, _VALIDATION)
+
+
+def is_calibration(ids: pd.Series, share: float) -> np.ndarray:
+    """Return (n,) bool: whether each training row is used to calibrate the probabilities."""
+    return is_below_share(ids, share, _CALIBRATION)
 
 
 def is_below_share(ids: pd.Series, share: float, key: str) -> np.ndarray:

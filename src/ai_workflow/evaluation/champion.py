@@ -13,7 +13,7 @@ from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.evaluation import scores
 from ai_workflow.evaluation.scores import ScoreOptions
-from ai_workflow.features import transform
+from ai_workflow.features import calibration, transform
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry.manifest import ScoringRecord
 from ai_workflow.registry.registry import Registry, Version
@@ -83,7 +83,8 @@ def _scores(
             note = f"{version.name} has another task ({own_task}), so the two are not compared."
             return {"version": version.name, "scores": {}, "note": note}
         model = registry.read(version, version.manifest["model_file"])
-        with ModelProcess(version.name, version.manifest["kind"], model, options.timeout) as process:
+        calibrator = calibration.of(own_spec)
+        with ModelProcess(version.name, version.manifest["kind"], model, options.timeout, calibrator) as process:
             predict = partial(_predict, store, clean, spec, own_spec, process)
             y, predictions = memory_pressure.with_smaller_batches(
                 predict, clean.largest, remedy=memory_pressure.HOLDOUT_REMEDY

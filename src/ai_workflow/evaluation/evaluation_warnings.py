@@ -8,6 +8,8 @@ from ai_workflow.evaluation.report import EvaluationReport
 # With fewer rows, one wrong prediction changes the accuracy by more than 3 %.
 MIN_HOLDOUT_ROWS = 30
 MAJORITY_SHARE = 0.8
+# With fewer rows, isotonic regression follows chance (scikit-learn user guide, probability calibration).
+MIN_ISOTONIC_ROWS = 1000
 
 
 def find(report: EvaluationReport) -> list[str]:
@@ -17,6 +19,7 @@ def find(report: EvaluationReport) -> list[str]:
         _majority_warning(report),
         _holdout_warning(report),
         _adapted_warning(report),
+        *_calibration_warnings(report),
     ]
     # A target of 0 is frequent, and no fault of the holdout.
     warnings += [
@@ -55,6 +58,25 @@ def _holdout_warning(report: EvaluationReport) -> str:
         if rows < MIN_HOLDOUT_ROWS
         else ""
     )
+
+
+def _calibration_warnings(report: EvaluationReport) -> list[str]:
+    calibration = report["calibration"]
+    if calibration is None:
+        return []
+    warnings = []
+    if calibration["method"] == "isotonic" and calibration["rows"] < MIN_ISOTONIC_ROWS:
+        warnings.append(
+            f"The isotonic calibration is fitted on {calibration['rows']} rows only. Use trainer.calibration.method: "
+            f"sigmoid, or raise trainer.calibration.fraction to have {MIN_ISOTONIC_ROWS}."
+        )
+    before, after = (scores.format_score(calibration[each]["log_loss"]) for each in ("before", "after"))
+    if calibration["after"]["log_loss"] > calibration["before"]["log_loss"]:
+        warnings.append(
+            f"The calibration raises the log loss on the rows held out from {before} to {after}. Remove "
+            "trainer.calibration, or raise its fraction."
+        )
+    return warnings
 
 
 def _adapted_warning(report: EvaluationReport) -> str:

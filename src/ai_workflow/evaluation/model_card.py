@@ -6,6 +6,7 @@ from typing import Any
 
 from ai_workflow.config.settings import CLASS_METRICS
 from ai_workflow.evaluation import markdown, scores
+from ai_workflow.evaluation.calibration_report import CalibrationReport
 from ai_workflow.evaluation.markdown import escaped
 from ai_workflow.evaluation.mean_contributions import ContributionReport
 from ai_workflow.evaluation.report import ClassScores, EvaluationReport
@@ -27,6 +28,7 @@ def render(report: EvaluationReport, version: str | None = None) -> str:
     parts.append(f"**Gate:** {escaped(report['gate']['verdict'])}")
     if report["task"] == "classification":
         parts += ["## Per class", _per_class(report["scores"]["per_class"])]
+        parts += ["## Calibration", _calibration_table(calibration)] if (calibration := report["calibration"]) else []
         parts += ["## Worst slices", _worst_slices(report["slices"])] if report["slices"] else []
     if contributions := report["contributions"]:
         parts += ["## Contributions", _contributions(contributions)]
@@ -44,6 +46,7 @@ def _facts(report: EvaluationReport) -> str:
         "rows left out": _left_out(report),
         **({"training rows from": " to ".join(report["period"])} if report["period"] else {}),
         "holdout": escaped(report["holdout"]),
+        **_calibration(report),
         "features": f"{report['features']} from {report['columns']} columns",
         "columns used": _shortened([markdown.code(name) for name in report["used_columns"]]),
         "columns left out": unused_columns(report),
@@ -69,6 +72,23 @@ def _scoring(report: EvaluationReport) -> dict[str, str]:
     threshold = report["threshold"]
     rule = f", predicted from a probability of {threshold['value']:g} on" if threshold else ""
     return {"positive class": f"{markdown.code(positive)} (precision, recall, f1){rule}"}
+
+
+def _calibration(report: EvaluationReport) -> dict[str, str]:
+    calibration = report["calibration"]
+    if calibration is None:
+        return {}
+    rows = f"{calibration['rows']} training rows that the model did not learn from"
+    return {"calibration": f"{calibration['method']}, fitted on {rows}"}
+
+
+def _calibration_table(calibration: CalibrationReport) -> str:
+    row = "| {} | {:.4f} | {:.4f} |"
+    lines = [
+        row.format(name, each["brier_score"], each["log_loss"])
+        for name, each in (("of the model", calibration["before"]), ("calibrated", calibration["after"]))
+    ]
+    return "\n".join(["| probabilities | Brier score | log loss |", "|---|---|---|", *lines])
 
 
 def _left_out(report: EvaluationReport) -> str:

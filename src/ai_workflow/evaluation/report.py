@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
+from ai_workflow.evaluation.calibration_report import CalibrationReport
 from ai_workflow.evaluation.curves import Curves
 from ai_workflow.evaluation.mean_contributions import ContributionReport
 from ai_workflow.evaluation.slices import Slice
@@ -112,12 +113,14 @@ class TrainingSummary(TypedDict):
 class EvaluationReport(TrainingSummary):
     """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction.
 
-    `curves` is None for a regression, `contributions` for a model family without contributions.
+    `curves` is None for a regression, `contributions` for a model family without contributions, `calibration` if the
+    probabilities are those of the model.
     """
 
     scores: Scores
     scoring: ScoringRecord
     threshold: Threshold | None
+    calibration: CalibrationReport | None
     baseline: dict[Metric, float | None]
     stable: StableScores | None
     gate: GateReport

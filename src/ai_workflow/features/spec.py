@@ -46,12 +46,28 @@ class Threshold(TypedDict):
     value: float
 
 
+class ClassCalibration(TypedDict, total=False):
+    """Calibration of one class: `slope` and `intercept` on the log-odds, or points (`x`, `y`) of a rising function."""
+
+    slope: float
+    intercept: float
+    x: list[float]
+    y: list[float]
+
+
+class Calibration(TypedDict):
+    """Calibration of the second of two classes, or of each of more."""
+
+    method: str
+    classes: list[ClassCalibration]
+
+
 class FeatureSpec(TypedDict):
     """Conversion of clean rows to numbers, and the statistics of the training rows; `transform` describes the keys.
 
-    `training_columns` are needed by the training only, such as the group of a split. `threshold` is of a published
-    version. `target_center` is a constant near the values of a regression target whose distinct values float32 would
-    merge.
+    `training_columns` are needed by the training only, such as the group of a split. `threshold` and
+    `calibration` are of a published version. `target_center` is a constant near the values of a regression target whose
+    distinct values float32 would merge.
     """
 
     version: int
@@ -68,6 +84,7 @@ class FeatureSpec(TypedDict):
     weight: NotRequired[str]
     classes: list[str] | None
     threshold: NotRequired[Threshold]
+    calibration: NotRequired[Calibration]
     features: list[Feature]
     derived: NotRequired[list[OwnFunction]]
     statistics: dict[str, ColumnProfile]

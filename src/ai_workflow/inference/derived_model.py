@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import mmap
 from collections.abc import Callable
 from functools import partial
 
@@ -13,13 +11,15 @@ from ai_workflow.features.spec import FeatureSpec
 from ai_workflow.inference.worker import LoadedFunctions, Predict
 
 
-def load(kind: str, model: int, spec: int, load_model: Callable[[str, int, int], LoadedFunctions]) -> LoadedFunctions:
+def load(
+    kind: str, model: int, body: FeatureSpec, load_model: Callable[[str, int, int], LoadedFunctions]
+) -> LoadedFunctions:
     """Return the functions of a model for rows of `worker_rows.to_worker`.
 
     Args:
         kind: the model family.
         model: an open file with the model.
-        spec: an open file with the feature spec; a zero byte follows it.
+        body: the feature spec.
         load_model: returns the functions of a model for its features.
 
     Raises:
@@ -27,7 +27,6 @@ def load(kind: str, model: int, spec: int, load_model: Callable[[str, int, int],
     """
     import numpy as np
 
-    body: FeatureSpec = json.loads(mmap.mmap(spec, 0, access=mmap.ACCESS_READ)[:-1])
     functions, width = OwnFeatures(body), worker_rows.width(body)
     predict_features, outputs, contributions = load_model(kind, model, len(body["features"]))
 

@@ -31,6 +31,7 @@ from ai_workflow.telemetry import logs, trace_context
 if TYPE_CHECKING:
     import numpy as np
 
+    from ai_workflow.features.calibration import Calibrator
 
 _HEAD = struct.Struct("<cQ")
 _RESULT, _WARNING, _NO_MEMORY = b"A", b"W", b"M"
@@ -49,10 +50,14 @@ class ModelProcess:
         kind: the model family.
         model: the bytes of the model file, verified.
         timeout: seconds that loading and each prediction may take without progress of the process.
+        calibrator: calibrates the probabilities of the model, if it is given.
     """
 
-    def __init__(self, name: str, kind: str, model: bytes, timeout: float) -> None:
+    def __init__(
+        self, name: str, kind: str, model: bytes, timeout: float, calibrator: Calibrator | None = None
+    ) -> None:
         self._name, self.kind, self._model, self._timeout = name, kind, model, timeout
+        self._calibrator = calibrator
         self._batches = memory_pressure.BatchSplitter(None, memory_pressure.MIN_BATCH_ROWS, _REMEDY)
 
     def __enter__(self) -> ModelProcess:
@@ -95,7 +100,7 @@ class ModelProcess:
             raise ModelFailedError(
                 f"{self._name} returned {predictions.shape} for {len(x)} rows, or a prediction that is not finite"
             )
-        return predictions
+        return self._calibrator.apply(predictions) if self._calibrator else predictions
 
     def _request(self, action: str, *frames: bytes) -> bytes:
         """Send frames and return the result."""

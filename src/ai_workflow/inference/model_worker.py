@@ -43,7 +43,8 @@ class ModelExitedError(AiWorkflowError):
 class ModelSource(NamedTuple):
     """What a worker process loads: model family, open file with the model, and number of float32 in each row.
 
-    `spec` is an open file with the feature spec of a version with feature functions, `code_folders` are the folders of
+    `spec` is an open file with the feature spec of a version with feature functions or calibrated probabilities,
+    `code_folders` are the folders of
     own code; None: those of the pipeline that was loaded last.
     """
 

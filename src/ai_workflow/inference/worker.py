@@ -58,10 +58,10 @@ def load(kind: str, model: int, features: int) -> LoadedFunctions:
     return python_runtime.load(kind, model, features)
 
 
-def _load_with_functions(kind: str, model: int, spec: int) -> LoadedFunctions:
-    from ai_workflow.inference import derived_model
+def _load_with_spec(kind: str, model: int, features: int, spec: int) -> LoadedFunctions:
+    from ai_workflow.inference import model_of_spec
 
-    return derived_model.load(kind, model, spec, load)
+    return model_of_spec.load(kind, model, features, spec, load)
 
 
 def exit_with_parent(parent: int) -> None:
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> None:
 
     Args:
         arguments: PARENT_PID, SOCKET and MODEL (open file descriptors), KIND, FEATURES, and SPEC (an open file
-            descriptor) for a version with feature functions.
+            descriptor) for a version with feature functions or calibrated probabilities.
     """
     pid, handle, model, kind, features, *spec = arguments
     exit_with_parent(int(pid))
@@ -115,7 +115,8 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(handle))
     try:
-        loaded = _load_with_functions(kind, int(model), int(spec[0])) if spec else load(kind, int(model), int(features))
+        with_spec = _load_with_spec(kind, int(model), int(features), int(spec[0])) if spec else None
+        loaded = with_spec or load(kind, int(model), int(features))
     except Exception as error:  # one line; the parent adds the name of the version
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     parent.sendall(HEAD.pack(EXPLAINABLE if loaded.contributions else READY, loaded.outputs))

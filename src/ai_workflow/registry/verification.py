@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.features import calibration
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry import golden_rows
 from ai_workflow.registry.registry import Registry, Version
@@ -29,6 +30,7 @@ def _mismatches(registry: Registry, version: Version, timeout: float) -> list[st
     if not len(golden.x):
         return []
     model = registry.read(version, version.manifest["model_file"])
-    with ModelProcess(version.name, version.manifest["kind"], model, timeout) as process:
+    calibrator = calibration.of(golden.spec)
+    with ModelProcess(version.name, version.manifest["kind"], model, timeout, calibrator) as process:
         predictions = process.predict(golden.x)
     return [f"{version.name} predicts golden row {row} differently" for row in golden.mismatches(predictions)]

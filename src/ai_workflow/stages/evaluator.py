@@ -11,6 +11,7 @@ from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import (
     baseline,
+    calibration_report,
     champion,
     constant_model,
     curves,
@@ -26,6 +27,7 @@ from ai_workflow.evaluation.mean_contributions import RowSample
 from ai_workflow.evaluation.quality_gate import QualityGate
 from ai_workflow.evaluation.report import MetricValue
 from ai_workflow.features import transform
+from ai_workflow.features.calibration import Calibrator
 from ai_workflow.features.decision import predicted_classes
 from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRecord
@@ -87,7 +89,9 @@ def evaluate(
     gate.check(spec["classes"])
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
-    y, predictions, sample = _holdout(store, features, spec, predict)
+    y, outputs, sample = _holdout(store, features, spec, predict)
+    calibrate = _calibrator(trained, spec)
+    predictions = calibrate(outputs)
     stable = None
     if champion_options.version:
         stable = champion.score(store, Dataset.load(store, clean), spec, champion_options, gate.scoring)
@@ -98,10 +102,13 @@ def evaluate(
     if spec["classes"] is not None:
         is_correct = predicted_classes(predictions, gate.scoring.decision(spec["classes"])) == y
         report["slices"] = holdout_slices.worst(store, features, spec, is_correct, importance)
-    own_warnings = report["warnings"]
+    if calibration := trained["calibration"]:
+        rows = trained["calibration_rows"]
+        report["calibration"] = calibration_report.of(calibration["method"], rows, y, outputs, predictions)
+    own_warnings = evaluation_warnings.find(report)
     # Earlier stages have logged their own warnings.
     report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
-    golden = _golden(store, clean, spec, predict)
+    golden = _golden(store, clean, spec, lambda x: calibrate(predict(x)))
     key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
     refs = _write(store, key, report, golden)
     for text in own_warnings:
@@ -132,11 +139,12 @@ def _report(
     candidate = scores.compute(y, predictions, spec, gate.scoring)
     comparison = baseline.compare(gate.metric, y, predictions, spec, gate.scoring)
     passed, verdict = quality_gate.judge(candidate, gate, stable, comparison)
-    report: EvaluationReport = {
+    return {
         **summary,
         "scores": candidate,
         "scoring": gate.scoring.record(spec),
         "threshold": gate.scoring.decision(spec["classes"]) if spec["classes"] else None,
+        "calibration": None,
         "baseline": constant_model.scores_of(y, spec, gate.scoring),
         "stable": stable,
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
@@ -149,8 +157,12 @@ def _report(
         "warnings": [],
         "plots": [],
     }
-    report["warnings"] = evaluation_warnings.find(report)
-    return report
+
+
+def _calibrator(trained: TrainedModel, spec: FeatureSpec) -> protocol.Predict:
+    """Return the function from outputs of the model to predictions."""
+    calibration, classes = trained["calibration"], spec["classes"]
+    return Calibrator(calibration, len(classes)).apply if calibration and classes else lambda outputs: outputs
 
 
 def _curves(spec: FeatureSpec, y: np.ndarray, predictions: np.ndarray, gate: QualityGate) -> Curves | None:

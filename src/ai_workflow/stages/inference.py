@@ -9,7 +9,7 @@ from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import BrokenVersionError, StoreError
-from ai_workflow.features import transform
+from ai_workflow.features import calibration, transform
 from ai_workflow.features.decision import predicted_classes
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.model_process import ModelFailedError, ModelProcess
@@ -69,7 +69,8 @@ def predict(store: Store, featured: FeatureData, options: InferenceOptions) -> S
     try:
         with registry.leased(options.version, "scoring") as version:
             data = read(registry, version, version.manifest["model_file"])
-            with ModelProcess(version.name, version.manifest["kind"], data, options.timeout) as process:
+            calibrator = calibration.of(spec)
+            with ModelProcess(version.name, version.manifest["kind"], data, options.timeout, calibrator) as process:
                 for number, part in enumerate(dataset.partitions, 1):
                     scored.append(_score(store, part, spec, process, options))
                     progress.report(number, len(dataset.partitions), "partitions")

@@ -69,9 +69,10 @@ def publish(
     model_file = trained["model"]["path"].rsplit("/", 1)[-1]
     files[model_file] = store.read(trained["model"]["path"], trained["model"]["sha256"])
     files["features.json"] = store.read(featured["spec"]["path"], featured["spec"]["sha256"])
-    if threshold := report["threshold"]:
-        # Scoring and service read the threshold with the classes, from the spec of the version.
-        files["features.json"] = json_text.document({**spec, "threshold": threshold})
+    decision = {"threshold": report["threshold"], "calibration": trained["calibration"]}
+    if present := {name: value for name, value in decision.items() if value}:
+        # Scoring and service read them with the classes, from the spec of the version.
+        files["features.json"] = json_text.document({**spec, **present})
     files["card.json"] = json_text.document(report)
     hashes = {name: ref["sha256"] for name, ref in evaluated["files"].items()}
     facts = _model_facts(spec, trained, report, model_file)

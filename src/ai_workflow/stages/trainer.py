@@ -10,27 +10,30 @@ from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
-from ai_workflow.stages.training_rows import split_rows
+from ai_workflow.stages.training_rows import PartitionRows, calibration_rows, split_rows
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
-from ai_workflow.training import protocol
+from ai_workflow.training import calibration_fit, protocol
 from ai_workflow.training.checkpoints import Checkpoints
 from ai_workflow.training.loop import Progress, Training
 from ai_workflow.training.protocol import Trainer, TrainingData
 
 if TYPE_CHECKING:
+    from ai_workflow.features.spec import Calibration
     from ai_workflow.stages.feature_engineering import FeatureData
 
 FOLDER = f"{partitions.FOLDER}/trained"
+_NO_HYPERPARAMETERS = {"kind", "checkpoint", "batch_size", "calibration"}
 log = logger("trainer")
 
 
 class RowCounts(TypedDict):
-    """Rows that a model learned from, and those that early stopping evaluated."""
+    """Rows that a model learned from, those that early stopping evaluated, and those of the calibration."""
 
     training_rows: int
     validation_rows: int
+    calibration_rows: int
 
 
 class TrainedModel(RowCounts):
@@ -39,12 +42,13 @@ class TrainedModel(RowCounts):
     `hyperparameters` are settings of the trainer. `steps` are those of the model, `steps_run` those of the training.
     `resumed_from` is the step of the checkpoint. `losses` are pairs of step and loss. `reduced` is
     {quantity: [requested, used]} where memory ran short, `adapted` is {parameter: [default, used]} for defaults that
-    the family adapted to few rows.
+    the family adapted to few rows. `calibration` is None without `trainer.calibration`.
     """
 
     fingerprint: str
     kind: str
     model: FileRecord
+    calibration: Calibration | None
     library: str
     steps: int
     steps_run: int
@@ -67,8 +71,8 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         batch_size: rows per step; it has no effect on a family without batches.
 
     Raises:
-        StageError: the loss is not finite, a parameter is rejected, no row is left, or another process trains the
-            same model.
+        StageError: the loss is not finite, a parameter is rejected, no row is left, a class has too few rows for the
+            calibration, or another process trains the same model.
         RunInterruptedError: a stop was requested; progress is saved.
     """
     trainer = protocol.trainer(options.kind)
@@ -80,6 +84,7 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
     with checkpoints.locked():
         features = Dataset.load(store, featured)
         data = split_rows(store, features, spec, options)
+        unseen = calibration_rows(store, features, spec, options)
         _warn_of_unused(options)
         _check_weights(trainer, data, options.kind)
         trainer.start(data, options, batch_size)
@@ -89,19 +94,21 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         content = trainer.finish(steps)
         protocol.check_model(options.kind, content, spec)
         model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", content)
+        calibration = _calibration(options, content, unseen)
     message = _message(state, steps)
     log.info(message)
     return {
-        "fingerprint": fingerprint.of(model.sha256, options.kind),
+        "fingerprint": fingerprint.of(model.sha256, options.kind, *([calibration] if calibration else [])),
         "kind": options.kind,
         "model": model.to_json(),
+        "calibration": calibration,
         "library": library,
         "steps": steps,
         "steps_run": state.step,
         "resumed_from": training.resumed_from,
         "hyperparameters": _hyperparameters(options, batch_size),
         "losses": state.losses,
-        **_row_counts(data),
+        **_row_counts(data, unseen),
         "reduced": _reduced(features, batch_size, state.batch_size),
         "adapted": getattr(trainer, "adapted", {}),
         "message": message,
@@ -117,15 +124,24 @@ def _check_weights(trainer: Trainer, data: TrainingData, kind: str) -> None:
         )
 
 
+def _calibration(options: settings.Trainer, model: bytes, unseen: list[PartitionRows]) -> Calibration | None:
+    if options.calibration is None:
+        return None
+    return calibration_fit.of_model(options.calibration.method, protocol.load(options.kind, model), unseen)
+
+
 def _key(featured: FeatureData, options: settings.Trainer, batch_size: int, library: str) -> str:
-    """Return the fingerprint of everything that the model depends on."""
+    """Return the fingerprint of everything that the model depends on, which the calibration method is not."""
     code = fingerprint.code_version(__name__, *protocol.modules_of(options.kind))
-    return fingerprint.of("model", featured, options, protocol.rows_per_step(options.kind, batch_size), code, library)
+    learned = options.model_copy(update={"calibration": None})
+    set_aside = [options.calibration.fraction] if options.calibration else []
+    rows = protocol.rows_per_step(options.kind, batch_size)
+    return fingerprint.of("model", featured, learned, rows, code, library, *set_aside)
 
 
 def _hyperparameters(options: settings.Trainer, batch_size: int) -> dict[str, Any]:
     """Return the settings that the model depends on and that differ from their defaults, and steps and seed."""
-    given = options.used().model_dump(mode="json", exclude={"kind", "checkpoint", "batch_size"}, exclude_defaults=True)
+    given = options.used().model_dump(mode="json", exclude=_NO_HYPERPARAMETERS, exclude_defaults=True)
     rows = protocol.rows_per_step(options.kind, batch_size)
     return {"steps": options.steps, "seed": options.seed} | given | ({"batch_size": rows} if rows else {})
 
@@ -140,8 +156,12 @@ def _warn_of_unused(options: settings.Trainer) -> None:
         log.warning("trainer.validation has no effect without trainer.early_stopping: no row is set aside")
 
 
-def _row_counts(data: TrainingData) -> RowCounts:
-    return {"training_rows": sum(map(len, data.training)), "validation_rows": sum(map(len, data.validation))}
+def _row_counts(data: TrainingData, unseen: list[PartitionRows]) -> RowCounts:
+    return {
+        "training_rows": sum(map(len, data.training)),
+        "validation_rows": sum(map(len, data.validation)),
+        "calibration_rows": sum(map(len, unseen)),
+    }
 
 
 def _reduced(features: Dataset, batch_size: int, used: int | None) -> dict[str, list[int]]:

@@ -1,11 +1,11 @@
-"""Training and validation rows of a trainer, read partition by partition."""
+"""Training, validation and calibration rows of a trainer, read partition by partition."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ai_workflow.config import settings
 from ai_workflow.datasets import partitions, split
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ai_workflow.features.spec import FeatureSpec
+
+
+# Fewer rows of a class say too little about its probability (scikit-learn requires one in each of five folds).
+_MIN_CLASS_ROWS = 5
+
+
+class _Masks(NamedTuple):
+    """Rows of a partition for each purpose, (n,) bool; the others are held out."""
+
+    training: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,12 @@ class PartitionRows:
             filled = end
         return x, y
 
+    def labels(self) -> np.ndarray:
+        """Return y alone, (n,) float64."""
+        frame = partitions.read(self.store, self.partition, [TARGET])
+        labels: np.ndarray = frame[TARGET].to_numpy("float64")[self.mask]
+        return labels
+
     def weights(self) -> np.ndarray:
         """Return the (n,) float64 weights."""
         import numpy as np
@@ -74,16 +92,13 @@ class PartitionRows:
 def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: settings.Trainer) -> TrainingData:
     """Split the rows of each partition into training and validation rows."""
     names = transform.names(spec)
-    key = GROUP if "group" in spec["split"] else ID
     training: list[PartitionRows] = []
     validation: list[PartitionRows] = []
     for part in dataset.partitions:
-        train_mask, validation_mask = memory_pressure.with_smaller_batches(
-            partial(_masks, store, part, options, key), part.rows
-        )
+        masks = _masks_of(store, part, spec, options)
         if options.early_stopping:
-            validation.append(PartitionRows(store, part, names, validation_mask))
-        training.append(PartitionRows(store, part, names, train_mask))
+            validation.append(PartitionRows(store, part, names, masks.validation))
+        training.append(PartitionRows(store, part, names, masks.training))
     if options.early_stopping and not (sum(map(len, validation)) and sum(map(len, training))):
         raise StageError(
             "early stopping has no validation row, or leaves no training row",
@@ -101,6 +116,36 @@ def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: setti
     )
 
 
+def calibration_rows(
+    store: Store, dataset: Dataset, spec: FeatureSpec, options: settings.Trainer
+) -> list[PartitionRows]:
+    """Return the rows that the calibration is fitted on, of each partition; none if there is no calibration.
+
+    Raises:
+        StageError: a class has too few of them.
+    """
+    import numpy as np
+
+    classes = spec["classes"]
+    if options.calibration is None or classes is None:
+        return []
+    names = transform.names(spec)
+    rows = [
+        PartitionRows(store, part, names, _masks_of(store, part, spec, options).calibration)
+        for part in dataset.partitions
+    ]
+    labels = np.concatenate([part.labels() for part in rows]).astype("int64")
+    counts = np.bincount(labels, minlength=len(classes))
+    if (counts < _MIN_CLASS_ROWS).any():
+        at = int(counts.argmin())
+        raise StageError(
+            f"trainer.calibration has {counts[at]} rows of class {classes[at]!r} among {len(labels)}, "
+            f"and needs {_MIN_CLASS_ROWS} of each class",
+            "Raise trainer.calibration.fraction, add rows to the source, or remove trainer.calibration",
+        )
+    return rows
+
+
 def _scaled(weighting: Weighting, training: list[PartitionRows]) -> Weighting:
     """Return the weighting whose mean over the training rows is 1."""
     total = sum(float(replace(rows, weighting=weighting).weights().sum()) for rows in training)
@@ -109,22 +154,26 @@ def _scaled(weighting: Weighting, training: list[PartitionRows]) -> Weighting:
     return replace(weighting, scale=sum(map(len, training)) / total)
 
 
-def _masks(
-    store: Store, part: Partition, options: settings.Trainer, key: str, rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masks of the training rows and of the validation rows of a partition.
+def _masks_of(store: Store, part: Partition, spec: FeatureSpec, options: settings.Trainer) -> _Masks:
+    key = GROUP if "group" in spec["split"] else ID
+    return memory_pressure.with_smaller_batches(partial(_masks, store, part, options, key), part.rows)
+
+
+def _masks(store: Store, part: Partition, options: settings.Trainer, key: str, rows: int) -> _Masks:
+    """Return the masks of the rows of a partition.
 
     Rows with the same value of the column `key` are on the same side.
     """
     import numpy as np
 
-    training = []
-    validation = []
+    masks = []
     for frame in partitions.slices(store, part, rows, [key, HOLDOUT]):
-        not_held_out = ~frame[HOLDOUT].to_numpy(bool)
-        mask = np.zeros(len(frame), bool)
+        remaining = ~frame[HOLDOUT].to_numpy(bool)
+        validation, calibration = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
+        if options.calibration:
+            calibration = remaining & split.is_calibration(frame[key], options.calibration.fraction)
+            remaining &= ~calibration
         if options.early_stopping:
-            mask = not_held_out & np.asarray(split.is_validation(frame[key], options.validation))
-        training.append(not_held_out & ~mask)
-        validation.append(mask)
-    return np.concatenate(training), np.concatenate(validation)
+            validation = remaining & split.is_validation(frame[key], options.validation)
+        masks.append(_Masks(remaining & ~validation, validation, calibration))
+    return _Masks(*map(np.concatenate, zip(*masks, strict=True)))

@@ -188,6 +188,8 @@ class Settings(ConfigModel):
             raise ValueError("trainer.weight must not be the target, the id or the timestamp column")
         if self.task == "regression" and self.trainer.class_weights is not None:
             raise ValueError("trainer.class_weights is not for regression")
+        if self.task == "regression" and self.trainer.calibration is not None:
+            raise ValueError("trainer.calibration is not for regression")
 
     def reading(self, source: Source) -> Source:
         """Return a source whose `drop` contains the columns that the schema drops."""

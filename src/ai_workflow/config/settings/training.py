@@ -26,6 +26,14 @@ class Checkpoint(ConfigModel):
 Weight = Annotated[float, Field(gt=0)]
 
 
+class ProbabilityCalibration(ConfigModel):
+    """Calibration of the probabilities, fitted on training rows that the model does not learn from."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    method: Literal["sigmoid", "isotonic"]
+    fraction: float = Field(default=0.1, gt=0, lt=1, description="fraction of the training rows")
+
+
 class Trainer(ConfigModel):
     """Model family and parameters, passed to the library unchanged."""
 
@@ -41,6 +49,9 @@ class Trainer(ConfigModel):
     weight: str | None = Field(default=None, description="column with the weight of each training row")
     class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
         default=None, description="weights of classes by name (1 if not given), or balanced: inverse to their rows"
+    )
+    calibration: ProbabilityCalibration | None = Field(
+        default=None, description="calibration of the probabilities of a classification"
     )
     # Stages get the batch size as an argument: this one, or model.batch_size.
     batch_size: Annotated[int | None, NOT_IN_KEY] = Field(

@@ -59,7 +59,7 @@ class MatrixInput:
 
     def encode_fast(self, loaded: LoadedModel) -> bytes | None:
         """Return the features if their number is that of the version."""
-        if loaded.spec_fd is not None:
+        if loaded.has_functions:
             raise InvalidRowsError(f"{loaded.name} computes features by functions of its columns. Send the columns")
         if self._width != loaded.feature_count:
             raise InvalidRowsError(

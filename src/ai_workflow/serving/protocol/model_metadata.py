@@ -53,7 +53,7 @@ def metadata(pipeline: str, chain: FallbackChain, model: ServedModel | None) -> 
     names = [feature["name"] for feature in loaded.encoder.spec["features"]]
     body["parameters"] = {"version": model.name, "classes": loaded.classes}
     # Feature functions take columns, so a matrix of features cannot be sent to their version.
-    if loaded.spec_fd is None:
+    if not loaded.has_functions:
         body["parameters"][MATRIX] = {"datatype": "FP32", "shape": [-1, loaded.feature_count], "names": names}
     return body
 

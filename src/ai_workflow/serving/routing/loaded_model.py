@@ -42,7 +42,8 @@ class LoadedModel:
         encoder: encodes rows as features of the model.
         classes: its classes; None for a regression.
         golden: rows with their expected outputs.
-        spec_fd: an open file with the feature spec, for the worker of a version with feature functions.
+        spec_fd: an open file with the feature spec, for the worker of a version with feature functions or calibrated
+            probabilities.
         code_folders: the folders of own code for its process; None: those of the pipeline that was loaded last.
     """
 
@@ -60,6 +61,11 @@ class LoadedModel:
     def threshold(self) -> Threshold | None:
         """The threshold of the predicted class; None for the most probable class."""
         return self.golden.spec.get("threshold")
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether features are computed by functions of the columns."""
+        return worker_rows.is_used(self.golden.spec)
 
     @property
     def feature_count(self) -> int:
@@ -140,7 +146,7 @@ def load(registry: Registry, name: str) -> LoadedModel:
         model_fd = sealed(version.name, registry.read(version, version.manifest["model_file"]))
         resources.callback(os.close, model_fd)
         spec_fd = None
-        if worker_rows.is_used(spec):
+        if worker_rows.is_used(spec) or spec.get("calibration"):
             spec_fd = sealed(f"{version.name} features", json_text.line(spec).encode())
             resources.callback(os.close, spec_fd)
         return LoadedModel(
