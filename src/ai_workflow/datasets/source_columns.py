@@ -10,6 +10,7 @@ from ai_workflow.datasets.partitions import RESERVED, ROW
 from ai_workflow.errors import StageError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 Kind = Literal["string", "integer", "number", "boolean", "datetime"]
@@ -48,6 +49,35 @@ def check_names(names: Sequence[str], where: str) -> None:
             f"{where}: column {_list(reserved)} begins with {RESERVED}, which is kept for this workflow",
             "Rename it; pandas leaves out `__index_level_0__` with index=False",
         )
+
+
+def frame_names(frame: pd.DataFrame, where: str) -> list[str]:
+    """Return the column names of a frame of own code, checked as by `check_names`."""
+    names = list(frame.columns)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise StageError(f"{where}: the column {wrong[0]!r} has a name that is no text", "Rename it")
+    check_names(names, where)
+    return names
+
+
+def of_series(column: pd.Series, name: str, missing: MissingRules, where: str) -> pa.ChunkedArray:
+    """Return a column of own code as its kind.
+
+    Raises:
+        StageError: its values are nested, or have no common type.
+    """
+    import pyarrow as pa
+
+    try:
+        values = pa.array(column, from_pandas=True)
+        kind = kind_of(values.type, name, where)
+        return values if kind == "unknown" else normalize(values, kind, missing)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise StageError(
+            f"{where}: column '{name}' of type {column.dtype} cannot be read: {reason}",
+            f"Give its values one type, or {leave_out(name)}",
+        ) from error
 
 
 def with_index_name(names: Sequence[str]) -> list[str]:

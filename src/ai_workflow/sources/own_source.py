@@ -93,7 +93,7 @@ def spool(file: IO[bytes], source: OwnSource) -> list[tuple[str, DetectedKind]]:
     kinds: dict[str, DetectedKind] = {}
     start = 1
     for frame in _frames(source, label):
-        columns = [name for name in _names(frame, label) if name not in source.drop]
+        columns = [name for name in source_columns.frame_names(frame, label) if name not in source.drop]
         names_of_all = columns if names_of_all is None else names_of_all
         if set(columns) != set(names_of_all):
             differing = ", ".join(sorted(set(columns) ^ set(names_of_all)))
@@ -130,34 +130,11 @@ def _frames(source: OwnSource, label: str) -> Iterator[pd.DataFrame]:
         yield frame
 
 
-def _names(frame: pd.DataFrame, label: str) -> list[str]:
-    columns = list(frame.columns)
-    if wrong := [name for name in columns if not isinstance(name, str)]:
-        raise StageError(f"{label}: the column {wrong[0]!r} has a name that is no text", "Rename it")
-    source_columns.check_names(columns, label)
-    return columns
-
-
 def _table(frame: pd.DataFrame, columns: Sequence[str], start: int, missing: MissingRules, label: str) -> pa.Table:
     import pyarrow as pa
 
-    arrays = {name: _array(frame[name], name, missing, label) for name in columns}
+    arrays = {name: source_columns.of_series(frame[name], name, missing, label) for name in columns}
     return source_columns.with_row_numbers(arrays, pa.array(range(start, start + len(frame)), pa.int64()))
-
-
-def _array(column: pd.Series, name: str, missing: MissingRules, label: str) -> Any:
-    import pyarrow as pa
-
-    try:
-        values = pa.array(column, from_pandas=True)
-        kind = source_columns.kind_of(values.type, name, label)
-        return values if kind == "unknown" else source_columns.normalize(values, kind, missing)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise StageError(
-            f"{label}: column '{name}' of type {column.dtype} cannot be read: {reason}",
-            f"Give its values one type, or {source_columns.leave_out(name)}",
-        ) from error
 
 
 def _new(source: OwnSource) -> Any:
