@@ -13,8 +13,7 @@ from ai_workflow.config.settings.deploy import Deploy, DeploymentOptions, Deploy
 from ai_workflow.config.settings.environment import Database, Engine, Logging, Model, StoreSection
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.config.settings.features import DerivedFeature, FeatureOptions
-from ai_workflow.config.settings.monitoring import Monitoring
-from ai_workflow.config.settings.operations import Promotion, Recovery, Retention
+from ai_workflow.config.settings.operations import Monitoring, Promotion, Recovery, Retention
 from ai_workflow.config.settings.service import Inference, PredictionLog, Service
 from ai_workflow.config.settings.source import (
     CsvSource,
