@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ai_workflow.features import own_features
-from ai_workflow.orchestration import scoring_fallback, secret_blocks
+from ai_workflow.orchestration import added_stages, scoring_fallback, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_parameters import VersionName
 from ai_workflow.orchestration.flow_result import FlowResult
@@ -37,6 +37,7 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
     source = s.reading(s.inference.source or s.source)
     source_code = await asyncio.to_thread(own_source.check, source)
     spec = scoring_fallback.feature_spec(run, chosen)
+    added = await added_stages.check(run, source)
     loaded = await run.stage(
         data_loader.load,
         source,
@@ -46,6 +47,7 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         fetch_secret=secret_blocks.load,
         accept_empty=True,
     )
+    loaded = await added(loaded, accept_empty=True)
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     functions = own_features.references_of(spec)
     featured = await run.stage(feature_engineering.apply, clean, spec, loads=functions)

@@ -7,7 +7,7 @@ import asyncio
 from ai_workflow.datasets.notation.published import NO_TYPES
 from ai_workflow.evaluation import champion, own_metrics, quality_gate
 from ai_workflow.features import own_features
-from ai_workflow.orchestration import artifacts, secret_blocks
+from ai_workflow.orchestration import added_stages, artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.pipeline_run import PipelineRun
@@ -30,6 +30,7 @@ async def training(run: PipelineRun) -> FlowResult:
     )
     source = s.reading(s.source)
     source_code = await asyncio.to_thread(own_source.check, source)
+    added = await added_stages.check(run, source)
     loaded = await run.stage(
         data_loader.load,
         source,
@@ -38,6 +39,7 @@ async def training(run: PipelineRun) -> FlowResult:
         database=s.database,
         fetch_secret=secret_blocks.load,
     )
+    loaded = await added(loaded)
     rules = preprocessor.RowRules.of(s)
     clean = await run.stage(
         preprocessor.preprocess,

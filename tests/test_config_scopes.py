@@ -19,6 +19,7 @@ SCOPES = {
     "pipeline": "pipeline",
     "task": "pipeline",
     "source": "pipeline",
+    "stages": "pipeline",
     "id": "pipeline",
     "timestamp": "pipeline",
     "target": "pipeline",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ai_workflow.alerting.channels.channel import RateLimitedError
     from ai_workflow.alerting.channels.own_channel import AlertChannel, AlertMessage
+    from ai_workflow.cleaning.own_stage import RowStage
     from ai_workflow.config.loader import load as load_config
     from ai_workflow.config.settings import Settings
     from ai_workflow.datasets.partitions import Dataset
@@ -44,6 +45,7 @@ __all__ = [
     "RateLimitedError",
     "Registry",
     "RowSource",
+    "RowStage",
     "Settings",
     "StageError",
     "Store",
@@ -71,6 +73,7 @@ _LOCATIONS = {
     "RateLimitedError": ("alerting.channels.channel", "RateLimitedError"),
     "Registry": ("registry.registry", "Registry"),
     "RowSource": ("sources.own_source", "RowSource"),
+    "RowStage": ("cleaning.own_stage", "RowStage"),
     "Settings": ("config.settings", "Settings"),
     "StageError": ("errors", "StageError"),
     "Store": ("storage.store", "Store"),

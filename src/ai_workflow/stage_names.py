@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ai_workflow.errors import StageError
 from ai_workflow.telemetry import journal
@@ -39,6 +40,17 @@ def stage(name: str) -> Callable[[Work], Work]:
         return work
 
     return declare
+
+
+def named(work: Work, name: str) -> Work:
+    """Return a function with the code of a stage and another name, which names the stage."""
+
+    @functools.wraps(work)
+    def call(*args: Any, **options: Any) -> Any:
+        return work(*args, **options)
+
+    setattr(call, _ATTRIBUTE, name)
+    return cast(Work, call)
 
 
 def name_of(work: Callable[..., Any]) -> str:

@@ -246,6 +246,39 @@ def test_own_source_is_read_once_for_each_version_and_feeds_training_and_scoring
     assert "is no source: it has no method version" in refused.output
 
 
+STAGES = """\
+import pandas as pd
+
+class JoinSizes:
+    def __init__(self, sizes):
+        self.sizes = pd.read_csv(sizes)
+
+    def __call__(self, rows):
+        joined = rows.merge(self.sizes, on="kind", how="left")
+        return joined.assign(age=pd.to_numeric(joined.age))[joined.row_id != "r1-0"]
+"""
+
+
+def test_added_stage_feeds_training_and_scoring_and_the_service_gets_its_columns(team: Workplace) -> None:
+    (team.folder / "pipelines/credit/cleaning.py").write_text(STAGES)
+    (team.folder / "pipelines/credit/sizes.csv").write_text("kind,size\nk0,0.1\nk1,7\n")
+    stage = {"kind": "credit.cleaning:JoinSizes", "files": {"sizes": "sizes.csv"}}
+    source = {"kind": "csv", "path": str(team.folder / "rows-1.csv")}
+    team.configure(PIPELINE, source=source, stages={"after": {"data_loader": [stage]}}, service=SERVICE)
+    trained = team.train(PIPELINE)
+    assert trained.code == 0, trained.output
+    assert list(trained.stages)[:3] == ["data_loader", "join_sizes", "preprocessor"]
+    assert "ai_pipeline.join_sizes: 149 records kept, 1 dropped" in trained.output
+    scored = team.score(PIPELINE)
+    assert scored.code == 0, scored.output
+
+    sizes: dict[str, Any] = {"k0": 0.1, "k1": 7}
+    with Running(team.folder / PIPELINE, team.var) as service:
+        rows = [{**row, "size": sizes.get(row["kind"])} for row in _rows()[1:]]
+        answers = [service.predict(row)["predictions"][0]["score"] for row in rows]
+    assert answers == _batch(team)["score"].tolist()
+
+
 def _rows() -> list[dict[str, Any]]:
     return [dict(zip(sample_tables.HEADER[1:4], row[1:4], strict=True)) for row in sample_tables.rows(seed=1)]
 

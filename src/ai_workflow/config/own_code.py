@@ -21,8 +21,10 @@ def problems(settings: Settings, tree: Node) -> Iterator[Problem]:
     """Yield a problem for each key that names code which is not there."""
     for key, path in _paths(settings):
         if message := _message(path):
-            node = at(tree, key) or tree
-            yield Problem(node.file, node.line, ".".join(map(str, key)), message)
+            # A stage without options is a text, not a mapping with a kind.
+            shown = key[:-1] if at(tree, key) is None and at(tree, key[:-1]) else key
+            node = at(tree, shown) or tree
+            yield Problem(node.file, node.line, ".".join(map(str, shown)), message)
 
 
 def _paths(settings: Settings) -> Iterator[tuple[KeyPath, CodePath]]:
@@ -40,6 +42,10 @@ def _names(settings: Settings) -> Iterator[tuple[KeyPath, names.Group, str]]:
     }
     yield from (
         ((*key, "kind"), "sources", source.kind) for key, source in sources.items() if isinstance(source, OwnSource)
+    )
+    yield from (
+        (("stages", "after", "data_loader", number, "kind"), "stages", added.kind)
+        for number, added in enumerate(settings.stages.after.data_loader)
     )
     if settings.trainer.kind not in TRAINERS:
         yield ("trainer", "kind"), "trainers", settings.trainer.kind

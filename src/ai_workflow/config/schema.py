@@ -40,8 +40,8 @@ def takes_number_not_bool(path: KeyPath) -> bool:
 
 
 def takes_file_path(path: KeyPath) -> bool:
-    """Return whether the field holds a local path that is relative to the file that sets it."""
-    return RELATIVE_TO_FILE in _marks(path)
+    """Return whether a field, or a value of a mapping, holds a local path relative to the file that sets it."""
+    return RELATIVE_TO_FILE in [*_marks(path), *_marks(path[:-1])]
 
 
 def scope_at(path: KeyPath) -> Scope | None:

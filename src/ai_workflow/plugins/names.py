@@ -11,7 +11,7 @@ from typing import Literal
 
 from ai_workflow.errors import StageError
 
-Group = Literal["trainers", "sources", "features", "metrics", "channels"]
+Group = Literal["trainers", "sources", "features", "metrics", "channels", "stages"]
 _PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 
 
@@ -61,7 +61,7 @@ def problem(group: Group, text: str, built_in: Collection[str]) -> str | None:
     known = [*built_in, *sorted(_entry_points(group))]
     similar = difflib.get_close_matches(text, known, 1)
     hint = f"did you mean '{similar[0]}'? " if similar else ""
-    return f"unknown name {text!r}; {hint}known: {', '.join(known)}; own code is written module:name"
+    return f"unknown name {text!r}; {hint}known: {', '.join(known) or 'none'}; own code is written module:name"
 
 
 def _entry_points(group: Group) -> dict[str, dict[str, str]]:

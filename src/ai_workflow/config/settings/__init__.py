@@ -27,6 +27,7 @@ from ai_workflow.config.settings.source import (
     SqlSource,
     TableSource,
 )
+from ai_workflow.config.settings.stages import AddedStage, Stages
 from ai_workflow.config.settings.training import (
     CLASS_METRICS,
     METRICS,
@@ -41,6 +42,7 @@ IN_CACHE_KEY = False
 __all__ = [
     "CLASS_METRICS",
     "METRICS",
+    "AddedStage",
     "Channel",
     "Checkpoint",
     "Column",
@@ -80,6 +82,7 @@ __all__ = [
     "Source",
     "Split",
     "SqlSource",
+    "Stages",
     "StoreSection",
     "TableSource",
     "Trainer",
@@ -98,6 +101,7 @@ class Settings(ConfigModel):
     pipeline: Name
     task: Literal["classification", "regression"]
     source: Source
+    stages: Stages = Stages()
     id: str | None = None
     timestamp: str | None = None
     target: str
