@@ -55,7 +55,7 @@ def calls(team: TeamFolder) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
-def run(store: Store, loaded: Any, stage: AddedStage | str, **options: Any) -> Any:
+def run(store: Store, loaded: Any, stage: AddedStage | dict[str, Any] | str, **options: Any) -> Any:
     added = AddedStage.model_validate(stage)
     rules = added_stage.AddedStageOptions(stage=added)
     return added_stage.of(added)(store, loaded, rules, added_stage.inspect(added), **options)
@@ -175,7 +175,7 @@ def test_missing_values_of_the_source_are_missing_in_the_result(team: TeamFolder
     )
     added = AddedStage(kind="own:stage")
     options = added_stage.AddedStageOptions(stage=added, missing=("?",), strip=True)
-    result = added_stage.of(added)(store, load(store, people(12)), options, [])
+    result: Any = added_stage.of(added)(store, load(store, people(12)), options, [])
     assert rows(store, result).new.fillna("missing").tolist() == ["missing", "a", "missing"] * 4
 
 
@@ -257,12 +257,13 @@ def test_stage_that_breaks_a_rule_is_an_error(team: TeamFolder, store: Store, te
 
 def test_check_finds_wrong_code_before_the_first_stage(team: TeamFolder) -> None:
     assert added_stage.check([AddedStage(kind="cleaning:adults")]) == {"adults": ("cleaning",)}
-    for options, said in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"params": {"agee": 3}}, "does not accept the arguments (rows, agee)"),
         ({"files": {"city": "x.csv"}}, "does not accept the arguments (rows, city)"),
-    ]:
+    ]
+    for options, said in wrong:
         with pytest.raises(StageError) as caught:
-            added_stage.check([AddedStage(kind="cleaning:adults", **options)])
+            added_stage.check([AddedStage.model_validate({"kind": "cleaning:adults", **options})])
         assert said in str(caught.value)
         assert "cleaning.py:4" in str(caught.value)
 
