@@ -9,15 +9,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.features import contribution_columns, transform, worker_rows
 from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.serving import explained_predictions
-from ai_workflow.serving.attempt_metrics import FailureReason
+from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
+from ai_workflow.serving.exemplars import Exemplars
+from ai_workflow.serving.routing import loaded_model
+from ai_workflow.serving.routing.served_model import ServedModel
+from ai_workflow.storage.store import Store
 from tests.serving import published_models
 from tests.serving.running_service import Running, dumps
 from tests.serving.test_served_model import answer, data, run, started
+from tests.stages.tables import Pipeline, parted, people, settings
+from tests.stages.tables import rows as stage_rows
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 COLUMNS = ["price", "weight", "pieces", "colour", "gift", "ordered"]
@@ -150,10 +160,41 @@ def test_contributions_are_computed_between_predictions_that_wait(root: Path) ->
             rows = [asyncio.create_task(model.explain(data(1, seed), deadline)) for seed in range(3)]
             futures += [answer(model, 2, seed) for seed in range(3, 6)]
             found = await asyncio.gather(*futures)
-            assert [list(each) for each in found] == [pytest.approx(each, rel=1e-12) for each in expected]  # type: ignore[arg-type]
-            assert [list(await row)[9:] for row in rows] == contributions  # type: ignore[arg-type]
+            assert [list(each) for each in found] == [pytest.approx(each, rel=1e-12) for each in expected]
+            assert [list(await row)[9:] for row in rows] == contributions
             late = asyncio.get_running_loop().time() - 1
             assert await model.explain(data(1), late) is FailureReason.TIMEOUT
             assert model.is_available
+
+    run(work)
+
+
+@pytest.mark.integration
+def test_derived_feature_has_its_own_contribution(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    derive = [{"kind": "ratio", "column": "income", "divisor": "age"}]
+    pipeline = Pipeline(store, settings(features={"derive": derive}))
+    made = pipeline.publish(*parted(people().drop(columns="spent"), 2))
+    names = transform.names(made.spec)
+    x = stage_rows(store, made.featured)[names].to_numpy("float32")[:1]
+    booster = lightgbm.Booster(model_str=made.file("model.txt").decode())
+    [expected] = np.asarray(booster.predict(x, pred_contrib=True)).tolist()
+    _, frame = next(partitions.frames(store, Dataset.load(store, made.clean)))
+    row = worker_rows.to_worker(frame.iloc[:1], made.spec)
+
+    async def work() -> None:
+        loaded = loaded_model.load(pipeline.registry, "latest")
+        attempts = AttemptMetrics(pipeline.settings.pipeline, loaded.name, Exemplars(pipeline.settings.pipeline))
+        model = ServedModel(loaded, attempts, 10, 5, 60)
+        try:
+            await model.start()
+            values = await model.explain(row.tobytes(), asyncio.get_running_loop().time() + 30)
+        finally:
+            model.close()
+        assert not isinstance(values, FailureReason)
+        assert list(values)[len(expected) :] == expected
+        columns = contribution_columns.features_of(loaded.encoder.spec)
+        assert columns["income_per_age"] == [names.index("income_per_age")]
+        assert names.index("income_per_age") not in columns["income"] + columns["age"]
 
     run(work)
