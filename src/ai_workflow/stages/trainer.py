@@ -87,6 +87,7 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         unseen = calibration_rows(store, features, spec, options)
         _warn_of_unused(options)
         _check_weights(trainer, data, options.kind)
+        _check_loss(trainer, options)
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
@@ -128,6 +129,14 @@ def _calibration(options: settings.Trainer, model: bytes, unseen: list[Partition
     if options.calibration is None:
         return None
     return calibration_fit.of_model(options.calibration.method, protocol.load(options.kind, model), unseen)
+
+
+def _check_loss(trainer: Trainer, options: settings.Trainer) -> None:
+    if options.loss and options.loss.kind not in getattr(trainer, "losses", ()):
+        raise StageError(
+            f"trainer.kind {options.kind} does not minimize trainer.loss {options.loss.kind}",
+            "Remove trainer.loss, or use `options.loss` in the trainer and name the kinds in its attribute losses",
+        )
 
 
 def _key(featured: FeatureData, options: settings.Trainer, batch_size: int, library: str) -> str:

@@ -81,7 +81,8 @@ class Trainer(Protocol):
 
     A family may have the attribute `adapted`, `{parameter: [default, used]}`, for defaults that it adapted to few rows,
     and `memory_remedy`, the remedy in the error if memory runs out at the smallest batch size. A family that uses
-    `Rows.weights` has `uses_weights = True`; others refuse a training with weights.
+    `Rows.weights` has `uses_weights = True`; others refuse a training with weights. `losses` has the
+    kinds of `options.loss` that it minimizes; others are refused.
     """
 
     library: str

@@ -33,6 +33,7 @@ from ai_workflow.config.settings.training import (
     METRICS,
     Checkpoint,
     Evaluate,
+    Loss,
     Metric,
     Split,
     Trainer,
@@ -64,6 +65,7 @@ __all__ = [
     "Inference",
     "JsonLinesSource",
     "Logging",
+    "Loss",
     "Metric",
     "Model",
     "Monitoring",
@@ -193,6 +195,8 @@ class Settings(ConfigModel):
             raise ValueError("trainer.class_weights is not for regression")
         if self.task == "regression" and self.trainer.calibration is not None:
             raise ValueError("trainer.calibration is not for regression")
+        if self.task == "classification" and self.trainer.loss is not None:
+            raise ValueError("trainer.loss is for regression only")
 
     def reading(self, source: Source) -> Source:
         """Return a source whose `drop` contains the columns that the schema drops."""

@@ -15,7 +15,7 @@ _SET_BY = {
     "num_iterations": "trainer.steps",
     "early_stopping_round": "trainer.early_stopping",
     "seed": "trainer.seed",
-    "objective": "task",
+    "objective": "task and trainer.loss",
     "num_class": "the target's classes",
     "categorical_feature": "schema",
     "label_column": "target",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Fraction, Scope
 from ai_workflow.plugins import names
@@ -34,6 +34,24 @@ class ProbabilityCalibration(ConfigModel):
     fraction: float = Field(default=0.1, gt=0, lt=1, description="fraction of the training rows")
 
 
+class Loss(ConfigModel):
+    """Loss that the training of a regression minimizes; `delta` is in units of the target."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["squared", "absolute", "huber", "quantile"]
+    quantile: float | None = Field(default=None, gt=0, lt=1)
+    delta: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_parameter(self) -> Self:
+        for kind, name in (("quantile", "quantile"), ("huber", "delta")):
+            if self.kind == kind and getattr(self, name) is None:
+                raise ValueError(f"kind {kind} needs {name}: {{kind: {kind}, {name}: ...}}")
+            if self.kind != kind and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no effect with kind {self.kind}")
+        return self
+
+
 class Trainer(ConfigModel):
     """Model family and parameters, passed to the library unchanged."""
 
@@ -46,6 +64,11 @@ class Trainer(ConfigModel):
     )
     validation: Fraction = Field(default=0.1, description="fraction of the training rows for early stopping")
     params: dict[str, Any] = Field(default_factory=dict)
+    loss: Loss | None = Field(
+        default=None,
+        description="loss of a regression: squared if not given, absolute, {kind: huber, delta: 10}, "
+        "{kind: quantile, quantile: 0.9}",
+    )
     weight: str | None = Field(default=None, description="column with the weight of each training row")
     class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
         default=None, description="weights of classes by name (1 if not given), or balanced: inverse to their rows"
@@ -60,6 +83,11 @@ class Trainer(ConfigModel):
         description="rows per training step of a family that trains in batches; model.batch_size if not given",
     )
     checkpoint: Annotated[Checkpoint, NOT_IN_KEY] = Checkpoint()
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _expand_loss(cls, loss: Any) -> Any:
+        return {"kind": loss} if isinstance(loss, str) else loss
 
     @field_validator("kind")
     @classmethod

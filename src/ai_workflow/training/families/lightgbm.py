@@ -40,6 +40,7 @@ class Trainer:
     model_file = "model.txt"
     batch_size = None
     uses_weights = True
+    losses = frozenset({"squared", "absolute", "huber", "quantile"})
     memory_remedy = f"{memory_pressure.MORE_MEMORY}, or give it {lightgbm_dataset.LESS_DATA} or histogram_pool_size"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
@@ -51,7 +52,7 @@ class Trainer:
         """
         self._data = data
         rows = sum(map(len, data.training))
-        self._params, self.adapted = lightgbm_params.build(options.params, data.spec, rows, options.seed)
+        self._params, self.adapted = lightgbm_params.build(options, data.spec, rows)
         self._center = lightgbm_target.center(data.spec, self._params)
         try:
             with translated_memory_errors(self.memory_remedy):

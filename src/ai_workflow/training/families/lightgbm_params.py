@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ai_workflow.config import settings
 from ai_workflow.config.settings.lightgbm_params import FIXED, WITHOUT_EFFECT, refusal
 from ai_workflow.errors import StageError
 from ai_workflow.features.spec import FeatureSpec
@@ -35,29 +36,30 @@ _DEPENDENCIES: dict[str, tuple[str, tuple[Any, ...], Any]] = {
     **dict.fromkeys(("is_unbalance", "scale_pos_weight", "sigmoid"), ("objective", ("binary",), "regression")),
     "reg_sqrt": ("objective", ("regression",), "binary"),
 }
+# Objective of LightGBM by the loss of a regression.
+_LOSSES = {"squared": "regression", "absolute": "regression_l1", "huber": "huber", "quantile": "quantile"}
 # Keyword arguments of LightGBM by name.
 Params = dict[str, Any]
 _TRUE = ("true", "+", "1", "yes")
 
 
-def build(user_params: Params, spec: FeatureSpec, rows: int, seed: int) -> tuple[Params, Params]:
+def build(options: settings.Trainer, spec: FeatureSpec, rows: int) -> tuple[Params, Params]:
     """Return all parameters of a training, and `{name: [default, used]}` of those adapted to few rows.
 
     Args:
-        user_params: `trainer.params`.
+        options: `trainer`.
         spec: the feature spec.
         rows: number of training rows.
-        seed: `trainer.seed`.
 
     Raises:
         StageError: a parameter is unknown, is set elsewhere, has two names, or has no effect.
     """
-    chosen = _canonical_params(user_params)
+    chosen = _canonical_params(options.params)
     adapted = {name: value for name, value in _adapted_to_rows(rows, spec).items() if name not in chosen}
-    params = _objective(spec) | _DEFAULTS | {name: used for name, (_, used) in adapted.items()} | chosen
-    _reject_without_effect(user_params, params)
+    params = _objective(spec, options.loss) | _DEFAULTS | {name: used for name, (_, used) in adapted.items()} | chosen
+    _reject_without_effect(options.params, params)
     _check_lengths(chosen, len(spec["features"]))
-    return params | FIXED | {"seed": seed}, adapted
+    return params | FIXED | {"seed": options.seed}, adapted
 
 
 def _adapted_to_rows(rows: int, spec: FeatureSpec) -> dict[str, list[int]]:
@@ -151,8 +153,10 @@ def _check_lengths(chosen: Params, features: int) -> None:
             )
 
 
-def _objective(spec: FeatureSpec) -> Params:
+def _objective(spec: FeatureSpec, loss: settings.Loss | None) -> Params:
     if spec["task"] == "regression":
-        return {"objective": "regression"}
+        kind = loss.kind if loss else "squared"
+        parameter = {"quantile": loss.quantile, "huber": loss.delta}.get(kind) if loss else None
+        return {"objective": _LOSSES[kind]} | ({} if parameter is None else {"alpha": parameter})
     classes = len(spec["classes"] or ())
     return {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}

@@ -21,6 +21,7 @@ from ai_workflow.training.batches import Batches, PartitionReader, Position, Wei
 from ai_workflow.training.families import mlp_model
 
 if TYPE_CHECKING:
+    from ai_workflow.training.families import torch_network
     from ai_workflow.training.protocol import TrainingData
 
 load = mlp_model.load
@@ -43,6 +44,7 @@ class Trainer:
     library = "torch"
     model_file = "model.safetensors"
     uses_weights = True
+    losses = frozenset({"squared", "absolute", "huber", "quantile"})
     memory_remedy = f"{memory_pressure.MORE_MEMORY}, or train a smaller network: trainer.params.hidden"
 
     def __init__(self) -> None:
@@ -72,7 +74,7 @@ class Trainer:
         self._sizes = [self._encoder.width, *self._params.hidden, outputs]
         p = self._params
         self._network = self._torch.Network(
-            self._sizes, regression=self._regression, dropout=p.dropout, decay=p.weight_decay, device=p.device,
+            self._sizes, loss=self._regression_loss(), dropout=p.dropout, decay=p.weight_decay, device=p.device,
             threads=p.threads, seed=_seed(options.seed, 0),
         )  # fmt: skip
         training, validation = (
@@ -100,11 +102,11 @@ class Trainer:
         loss = self._network.train_batch(inputs, target, self._learning_rate(), seed, weights)
         self._step += 1
         self._batches.position = position
-        self._recent_losses = [*self._recent_losses, loss * self._target_scale**2][-_LOSS_STEPS:]
+        self._recent_losses = [*self._recent_losses, loss * self._loss_unit][-_LOSS_STEPS:]
         return True
 
     def loss(self) -> float:
-        """Return the cross entropy or the mean squared error of the validation rows, else of the last training steps.
+        """Return the mean loss of the validation rows, else of the last training steps.
 
         The validation rows are evaluated every `evaluate_every` steps, because an evaluation takes longer than a step;
         in between, the loss is that of the last evaluation. The weights of the best step are kept.
@@ -163,6 +165,22 @@ class Trainer:
         target, weights = (y[:, 0], y[:, 1]) if self._data.is_weighted else (y, None)
         return self._encoder.encode(x), (target - self._target_mean) / self._target_scale, weights
 
+    def _regression_loss(self) -> torch_network.Loss | None:
+        """Return the loss of a regression of the scaled target; None for a classification."""
+        if not self._regression:
+            return None
+        loss = self._options.loss
+        if loss is None:
+            return self._torch.Loss("squared")
+        delta = None if loss.delta is None else loss.delta / self._target_scale
+        return self._torch.Loss(loss.kind, loss.quantile if delta is None else delta)
+
+    @property
+    def _loss_unit(self) -> float:
+        """The factor from the loss of scaled targets to that of the targets; the squared error is quadratic."""
+        is_linear = self._options.loss is not None and self._options.loss.kind in ("absolute", "quantile")
+        return self._target_scale if is_linear else self._target_scale**2
+
     def _learning_rate(self) -> float:
         if self._params.schedule == "none":
             return self._params.learning_rate
@@ -176,7 +194,7 @@ class Trainer:
                 total += self._network.loss(*self._encode(x[at : at + rows], y[at : at + rows]))
             count += len(y)
             del x, y
-        return total / count * self._target_scale**2
+        return total / count * self._loss_unit
 
 
 def _params(options: settings.Trainer) -> Params:

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,22 +27,40 @@ from ai_workflow.training.families.torch_errors import ErrorContext
 _RESUMES = "the same command resumes from the last checkpoint"
 
 
+class Loss(NamedTuple):
+    """Loss of a regression; the parameter is that of `huber` (delta) or `quantile`."""
+
+    kind: str
+    parameter: float | None = None
+
+    def of_rows(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row."""
+        if self.parameter is None:
+            function = functional.mse_loss if self.kind == "squared" else functional.l1_loss
+            return function(output, target, reduction="none")
+        if self.kind == "huber":
+            return functional.huber_loss(output, target, reduction="none", delta=self.parameter)
+        # Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
+        error = target - output
+        return torch.maximum(self.parameter * error, (self.parameter - 1) * error)
+
+
 class Network:
     """Layers with ReLU and dropout between them, trained by AdamW.
 
     Args:
         sizes: inputs, hidden layers, outputs.
-        regression: one output and the squared error; else an output for each class and the cross entropy.
+        loss: the loss of a regression, with one output; None: an output for each class and the cross entropy.
     """
 
     def __init__(
-        self, sizes: list[int], *, regression: bool, dropout: float, decay: float, device: str, threads: int, seed: int
+        self, sizes: list[int], *, loss: Loss | None, dropout: float, decay: float, device: str, threads: int, seed: int
     ) -> None:
         if device == "cuda":
             # Without this setting cuBLAS may sum in another order each time.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             _check_gpu()
-        self._regression, self._device, self._threads = regression, torch.device(device), threads
+        self._loss, self._device, self._threads = loss, torch.device(device), threads
         # Steps made, for messages; None before the network is complete.
         self.steps: int | None = None
         with self._deterministic(seed):
@@ -127,9 +145,8 @@ class Network:
     def _row_losses(self, x: np.ndarray, y: np.ndarray) -> Any:
         # A copy is aligned by PyTorch: how a sum is split can depend on the alignment.
         out = self._layers(torch.tensor(x, device=self._device))
-        if self._regression:
-            target = torch.tensor(y, dtype=torch.float32, device=self._device)
-            return functional.mse_loss(out[:, 0], target, reduction="none")
+        if self._loss:
+            return self._loss.of_rows(out[:, 0], torch.tensor(y, dtype=torch.float32, device=self._device))
         classes = torch.tensor(y.astype(np.int64), device=self._device)
         return functional.cross_entropy(out, classes, reduction="none")
 
