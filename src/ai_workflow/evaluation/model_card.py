@@ -9,7 +9,7 @@ from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.calibration_report import CalibrationReport
 from ai_workflow.evaluation.markdown import escaped
 from ai_workflow.evaluation.mean_contributions import ContributionReport
-from ai_workflow.evaluation.report import ClassScores, EvaluationReport
+from ai_workflow.evaluation.report import ClassScores, CrossValidationReport, EvaluationReport
 from ai_workflow.evaluation.slices import Slice
 
 _MAX_COLUMNS = 20
@@ -32,6 +32,7 @@ def render(report: EvaluationReport, version: str | None = None) -> str:
         parts += ["## Worst slices", _worst_slices(report["slices"])] if report["slices"] else []
     if contributions := report["contributions"]:
         parts += ["## Contributions", _contributions(contributions)]
+    parts += ["## Cross-validation", _folds(folds)] if (folds := report["cross_validation"]) else []
     parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
     return "\n\n".join(parts) + "\n"
 
@@ -89,6 +90,22 @@ def _calibration_table(calibration: CalibrationReport) -> str:
         for name, each in (("of the model", calibration["before"]), ("calibrated", calibration["after"]))
     ]
     return "\n".join(["| probabilities | Brier score | log loss |", "|---|---|---|", *lines])
+
+
+def _folds(validation: CrossValidationReport) -> str:
+    folds = validation["folds"]
+    rows = ", ".join(str(fold["rows"]) for fold in folds)
+    about = (
+        f"{len(folds)} models, each scored on training rows that it did not learn from ({rows} rows). The features are "
+        "fitted once, on all training rows."
+    )
+    numbers = [str(number) for number in range(1, len(folds) + 1)]
+    heads = ["metric", "mean", "standard deviation", *numbers]
+    lines = [about, "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name in validation["mean"]:
+        values = [validation["mean"][name], validation["deviation"][name], *(fold["scores"][name] for fold in folds)]
+        lines.append(f"| {' | '.join([name, *map(scores.format_score, values)])} |")
+    return "\n".join(lines)
 
 
 def _left_out(report: EvaluationReport) -> str:

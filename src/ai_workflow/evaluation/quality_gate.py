@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ai_workflow.config.settings import CLASS_METRICS, METRICS, ConfigModel, Settings
+from ai_workflow.config.settings import CLASS_METRICS, METRICS, ConfigModel, Settings, Trainer
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import scores
 from ai_workflow.evaluation.baseline import Comparison
 from ai_workflow.evaluation.own_metrics import OwnMetric
 from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.training.family_modules import rows_per_step
 
 if TYPE_CHECKING:
     from ai_workflow.evaluation.report import ClassScores, GateReport, Scores, StableScores
@@ -19,12 +20,29 @@ if TYPE_CHECKING:
 _MAX_PROBLEMS = 5
 
 
+class CrossValidationOptions(ConfigModel):
+    """Number of folds, and how a model is trained on them; `batch_size` is None for a family without batches."""
+
+    folds: int
+    trainer: Trainer
+    batch_size: int | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> CrossValidationOptions | None:
+        """Return the options of the settings; None if there is no cross-validation."""
+        if (options := settings.evaluate.cross_validation) is None:
+            return None
+        rows = rows_per_step(settings.trainer.kind, settings.training_batch_size)
+        return cls(folds=options.folds, trainer=settings.trainer, batch_size=rows)
+
+
 class QualityGate(ConfigModel):
     """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
 
     For an error metric (log_loss, mae, rmse, mape, quantile_loss, or one of own code) `minimum` is the largest
     value that passes.
-    `per_class` has the minimum of a metric for each class, or for classes by name.
+    `per_class` has the minimum of a metric for each class, or for classes by name. The scores of `cross_validation` are
+    in the card only; no condition depends on them.
     """
 
     metric: str
@@ -33,6 +51,7 @@ class QualityGate(ConfigModel):
     beat_baseline: bool = True
     scoring: ScoreOptions = scores.DEFAULTS
     per_class: dict[str, float | dict[str, float]] = Field(default_factory=dict)
+    cross_validation: CrossValidationOptions | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> QualityGate:
@@ -54,6 +73,7 @@ class QualityGate(ConfigModel):
                 own_per_class=of_classes or None,
             ),
             per_class=options.per_class,
+            cross_validation=CrossValidationOptions.of(settings),
         )
 
     @property

@@ -110,6 +110,23 @@ class TrainingSummary(TypedDict):
     trace_id: str | None
 
 
+class FoldReport(TypedDict):
+    """Scores of one fold of a cross-validation, on `rows` rows that its model did not learn from."""
+
+    training_rows: int
+    rows: int
+    steps: int
+    scores: dict[Metric, float | None]
+
+
+class CrossValidationReport(TypedDict):
+    """Scores of all folds, with mean and standard deviation; None for a metric that a fold cannot compute."""
+
+    folds: list[FoldReport]
+    mean: dict[Metric, float | None]
+    deviation: dict[Metric, float | None]
+
+
 class EvaluationReport(TrainingSummary):
     """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction.
 
@@ -121,6 +138,7 @@ class EvaluationReport(TrainingSummary):
     scoring: ScoringRecord
     threshold: Threshold | None
     calibration: CalibrationReport | None
+    cross_validation: CrossValidationReport | None
     baseline: dict[Metric, float | None]
     stable: StableScores | None
     gate: GateReport

@@ -33,7 +33,7 @@ from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
-from ai_workflow.stages import holdout_slices, training_summary
+from ai_workflow.stages import cross_validation, holdout_slices, training_summary
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
@@ -105,6 +105,9 @@ def evaluate(
     if calibration := trained["calibration"]:
         rows = trained["calibration_rows"]
         report["calibration"] = calibration_report.of(calibration["method"], rows, y, outputs, predictions)
+    if folds := gate.cross_validation:
+        dataset = Dataset.load(store, clean)
+        report["cross_validation"] = cross_validation.run(store, dataset, features, spec, gate.scoring, folds)
     own_warnings = evaluation_warnings.find(report)
     # Earlier stages have logged their own warnings.
     report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
@@ -145,6 +148,7 @@ def _report(
         "scoring": gate.scoring.record(spec),
         "threshold": gate.scoring.decision(spec["classes"]) if spec["classes"] else None,
         "calibration": None,
+        "cross_validation": None,
         "baseline": constant_model.scores_of(y, spec, gate.scoring),
         "stable": stable,
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,13 +90,21 @@ class PartitionRows:
         return self.weighting.weights(frame[TARGET].to_numpy("float64"), values)
 
 
-def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: settings.Trainer) -> TrainingData:
-    """Split the rows of each partition into training and validation rows."""
+def split_rows(
+    store: Store,
+    dataset: Dataset,
+    spec: FeatureSpec,
+    options: settings.Trainer,
+    within: Sequence[np.ndarray] | None = None,
+) -> TrainingData:
+    """Split the rows of each partition into training and validation rows, of all that are not held out or `within`.
+
+    `within` has (n,) bool of each partition.
+    """
     names = transform.names(spec)
     training: list[PartitionRows] = []
     validation: list[PartitionRows] = []
-    for part in dataset.partitions:
-        masks = _masks_of(store, part, spec, options)
+    for part, masks in _all_masks(store, dataset, spec, options, within):
         if options.early_stopping:
             validation.append(PartitionRows(store, part, names, masks.validation))
         training.append(PartitionRows(store, part, names, masks.training))
@@ -117,7 +126,11 @@ def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: setti
 
 
 def calibration_rows(
-    store: Store, dataset: Dataset, spec: FeatureSpec, options: settings.Trainer
+    store: Store,
+    dataset: Dataset,
+    spec: FeatureSpec,
+    options: settings.Trainer,
+    within: Sequence[np.ndarray] | None = None,
 ) -> list[PartitionRows]:
     """Return the rows that the calibration is fitted on, of each partition; none if there is no calibration.
 
@@ -131,8 +144,8 @@ def calibration_rows(
         return []
     names = transform.names(spec)
     rows = [
-        PartitionRows(store, part, names, _masks_of(store, part, spec, options).calibration)
-        for part in dataset.partitions
+        PartitionRows(store, part, names, masks.calibration)
+        for part, masks in _all_masks(store, dataset, spec, options, within)
     ]
     labels = np.concatenate([part.labels() for part in rows]).astype("int64")
     counts = np.bincount(labels, minlength=len(classes))
@@ -154,9 +167,18 @@ def _scaled(weighting: Weighting, training: list[PartitionRows]) -> Weighting:
     return replace(weighting, scale=sum(map(len, training)) / total)
 
 
-def _masks_of(store: Store, part: Partition, spec: FeatureSpec, options: settings.Trainer) -> _Masks:
+def _all_masks(
+    store: Store,
+    dataset: Dataset,
+    spec: FeatureSpec,
+    options: settings.Trainer,
+    within: Sequence[np.ndarray] | None,
+) -> Iterator[tuple[Partition, _Masks]]:
+    """Yield the masks of the rows of each partition."""
     key = GROUP if "group" in spec["split"] else ID
-    return memory_pressure.with_smaller_batches(partial(_masks, store, part, options, key), part.rows)
+    for number, part in enumerate(dataset.partitions):
+        masks = memory_pressure.with_smaller_batches(partial(_masks, store, part, options, key), part.rows)
+        yield part, masks if within is None else _Masks(*(mask & within[number] for mask in masks))
 
 
 def _masks(store: Store, part: Partition, options: settings.Trainer, key: str, rows: int) -> _Masks:

@@ -178,6 +178,13 @@ class FileSplit(ConfigModel):
 Split = IdSplit | TimeSplit | GroupSplit | StratifiedSplit | ColumnSplit | FileSplit
 
 
+class CrossValidation(ConfigModel):
+    """Folds of the training rows, each scored by a model that learned from the others."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    folds: int = Field(default=5, ge=2, le=20)
+
+
 class Evaluate(ConfigModel):
     """Holdout and quality gate of a new version."""
 
@@ -185,6 +192,9 @@ class Evaluate(ConfigModel):
     holdout: float = Field(default=0.2, gt=0, lt=1)
     split: Split | None = Field(
         default=None, discriminator="kind", description="default: time if there is a `timestamp`, else id"
+    )
+    cross_validation: CrossValidation | None = Field(
+        default=None, description="mean and standard deviation of the metrics over folds of the training rows"
     )
     metric: str | None = Field(
         default=None, description="metric of the gate, or own code; default: accuracy, or mae for regression"
