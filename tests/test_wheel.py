@@ -134,7 +134,9 @@ def team(installed: Installed) -> Iterator[Path]:
     pipeline.with_name("metrics.py").write_text(
         "def hits(target, prediction):\n    return (target == prediction).sum()\n"
     )
+    pipeline.with_name("cleaning.py").write_text("def keep_known(rows):\n    return rows[rows.age.notna()]\n")
     settings = yaml.safe_load(pipeline.read_text()) | {
+        "stages": {"after": {"data_loader": ["credit.cleaning:keep_known"]}},
         "features": {"derive": ["credit.features:decade"]},
         "trainer": {"kind": "credit.models:Trainer", "steps": 1500, "checkpoint": {"every_steps": 50}},
         "evaluate": {"metrics": ["credit.metrics:hits"], "minimum": 0.6},
@@ -150,7 +152,9 @@ def test_project_of_a_team_trains_serves_and_resumes_with_its_own_code(installed
     version = team / "var/models/development/credit/model_v1.0"
     assert "credit.metrics:hits" in (version / "manifest.json").read_text()
     [part] = team.glob("var/predictions/credit/model_v1.0/*/part-*.parquet")
-    rows = [dict(zip(sample_tables.HEADER[:4], row[:4], strict=True)) for row in sample_tables.rows()]
+    known = [row for row in sample_tables.rows() if row[1]]
+    assert re.search(rf"keep_known +\| SUCCESS +\| {len(known)} records kept, {150 - len(known)} dropped", ran.stdout)
+    rows = [dict(zip(sample_tables.HEADER[:4], row[:4], strict=True)) for row in known]
     assert _scores(installed, team, rows) == pd.read_parquet(part)["score"].tolist()
 
     killed = ["run", "--pipeline", "credit", "--store", "killed"]
