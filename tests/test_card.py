@@ -172,6 +172,12 @@ def test_regression_card_has_no_class_sections(word: str) -> None:
     assert "- **quantile of quantile_loss**: 0.9" in text
 
 
+def test_card_names_added_stages_with_the_rows_they_dropped() -> None:
+    text = model_card.render(report(stages={"join_bureau": 5, "drop_tests": 0}))
+    assert "- **stages of own code**: `join_bureau` (5 rows dropped), `drop_tests` (0 rows dropped); a request" in text
+    assert "stages of own code" not in model_card.render(report())
+
+
 def test_card_lists_columns_left_out_with_reasons() -> None:
     unused = {f"c{number}": "text" for number in range(22)} | {"empty": "no value in the training rows"}
     shown = model_card.render(report(unused_columns=unused))

@@ -14,11 +14,11 @@ from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.orchestration import stage_task
 from ai_workflow.stage_names import name_of
-from ai_workflow.stages import added_stage, data_loader
+from ai_workflow.stages import added_stage, data_loader, preprocessor
 from ai_workflow.storage.store import Store
 from tests.own_code import TeamFolder
 from tests.sources.loading import csv
-from tests.stages.tables import load, parted, people, rows
+from tests.stages.tables import load, parted, people, rows, settings
 
 pytestmark = pytest.mark.integration
 MODULE = """
@@ -77,6 +77,9 @@ def test_dropped_rows_are_counted_and_others_keep_their_numbers(team: TeamFolder
     assert found[partitions.ROW].tolist() == [number + 1 for number in kept.index]
     assert found.decade.tolist() == (kept.age // 10).tolist()
     assert {part.source for part in Dataset.load(store, result).partitions} == {"rows.csv"}
+    again = run(store, result, {"kind": "cleaning:adults", "params": {"age": 40}})
+    clean = preprocessor.preprocess(store, again, preprocessor.RowRules.of(settings()))
+    assert Dataset.load(store, clean).info["stages"] == {"adults": result["rows"] - again["rows"]}
     columns = {column["name"]: column["type"] for column in Dataset.load(store, result).info["columns"]}
     assert columns == {"person": "string", "age": "integer", "city": "string", "income": "number", "opened": "datetime",
                        "member": "boolean", "bought": "string", "spent": "number", "decade": "integer"}  # fmt: skip

@@ -54,7 +54,8 @@ class PartitionRecord(FileRecord):
 class DatasetInfo(TypedDict, total=False):
     """Facts about a dataset that its stage stores.
 
-    `data_loader` writes `columns`, and `absent` if some files lack columns. `preprocessor` writes `schema` and `cells`,
+    `data_loader` writes `columns`, and `absent` if some files lack columns. Added stages write `stages` too, the number
+    of rows that each of them dropped, which `preprocessor` repeats. `preprocessor` writes `schema` and `cells`,
     and `undeclared` (columns typed by their values) and `warnings` if there are any. `feature_engineering` writes
     `spec` (the fingerprint of the spec), `inference` writes `model_version`. All write `reduced` where memory ran
     short.
@@ -62,6 +63,7 @@ class DatasetInfo(TypedDict, total=False):
 
     columns: list[dict[str, str]]
     absent: dict[str, Any]
+    stages: dict[str, int]
     schema: dict[str, dict[str, Any]]
     cells: dict[str, Any]
     undeclared: list[str]

@@ -45,6 +45,7 @@ def _facts(report: EvaluationReport) -> str:
         **_scoring(report),
         "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
         "rows left out": _left_out(report),
+        **_stages(report),
         **({"training rows from": " to ".join(report["period"])} if report["period"] else {}),
         "holdout": escaped(report["holdout"]),
         **_calibration(report),
@@ -116,6 +117,13 @@ def _left_out(report: EvaluationReport) -> str:
         "duplicates": left_out["duplicates"],
     }
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "none"
+
+
+def _stages(report: EvaluationReport) -> dict[str, str]:
+    """Return the added stages with the numbers of rows that they dropped, if there are any."""
+    stages = [f"{markdown.code(name)} ({dropped} rows dropped)" for name, dropped in report.get("stages", {}).items()]
+    note = "a request to the service has the columns that they return"
+    return {"stages of own code": f"{', '.join(stages)}; {note}"} if stages else {}
 
 
 def unused_columns(report: EvaluationReport) -> str:

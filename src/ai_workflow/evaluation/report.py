@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from ai_workflow.config.settings import Metric
 from ai_workflow.datasets.row_counts import LeftOut
@@ -78,6 +78,7 @@ class TrainingSummary(TypedDict):
     """Facts about the data and the training of a model; `adapted` is {parameter: [default, used]}.
 
     `left_out` counts rows of the source that are not in the clean data; reports of earlier releases do not have it.
+    `stages` is {added stage: rows that it dropped}.
     `used_columns` are the inputs of the features, `unused_columns` is {column: reason} for the other columns, and
     `undeclared` are those typed by their values. `holdout` describes the rows held out, `hyperparameters` are the
     settings of the trainer that differ from their defaults, and `period` has the first and the last time of the
@@ -101,6 +102,7 @@ class TrainingSummary(TypedDict):
     reduced: dict[str, list[int]]
     adapted: dict[str, list[int]]
     left_out: LeftOut
+    stages: NotRequired[dict[str, int]]
     used_columns: list[str]
     unused_columns: dict[str, str]
     undeclared: list[str]

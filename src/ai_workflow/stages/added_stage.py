@@ -114,11 +114,13 @@ def run(
         for part, each in zip(dataset.partitions, staged, strict=False)
         if each["part"]["rows"]
     )
-    result = Dataset(partitioner.STAGE, parts, _info(dataset, kinds, staged))
+    dropped = dataset.rows - sum(part.rows for part in parts)
+    info = _info(dataset, kinds, staged)
+    info["stages"] = {**dataset.info.get("stages", {}), options.stage.name: dropped}
+    result = Dataset(partitioner.STAGE, parts, info)
     if not parts and not accept_empty:
         problem = f"{own.label} dropped all {dataset.rows} rows" if dataset.rows else "the source has no rows"
         raise EmptySourceError(problem, "Keep some rows" if dataset.rows else "Give a source with rows")
-    dropped = dataset.rows - result.rows
     message = f"{result.rows} records kept, {dropped} dropped"
     logger(options.stage.name).info(message)
     return {**result.save(store), "message": message, "dropped": dropped}

@@ -73,6 +73,7 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules, published: Pub
         "cells": rules.cells.model_dump(mode="json"),
         **dataset.reduced,
         **({"undeclared": types.inferred} if types.inferred else {}),
+        **({"stages": dataset.info["stages"]} if "stages" in dataset.info else {}),
         # Later stages show them, so that their results depend on them.
         **({"warnings": warnings} if warnings else {}),
     }

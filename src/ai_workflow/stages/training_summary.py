@@ -24,6 +24,7 @@ def of(
     store: Store, spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel
 ) -> TrainingSummary:
     """Return the facts about a training from the results of its stages."""
+    info = Dataset.load(store, clean).info
     return {
         "pipeline": spec["pipeline"],
         "task": spec["task"],
@@ -47,7 +48,8 @@ def of(
         },
         "used_columns": transform.input_columns(spec),
         "unused_columns": unused_columns.find(spec),
-        "undeclared": Dataset.load(store, clean).info.get("undeclared", []),
+        "undeclared": info.get("undeclared", []),
+        "stages": info.get("stages", {}),
         "features": featured["features"],
         "columns": len(transform.input_columns(spec)),
         "data": clean["fingerprint"],
