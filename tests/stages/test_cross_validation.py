@@ -99,6 +99,14 @@ def test_killed_run_does_not_repeat_finished_folds(
     assert json.loads(card)["cross_validation"] == whole
 
 
+def test_other_threshold_scores_the_models_of_the_folds_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = report_of(published(pipeline(store)))
+    monkeypatch.setattr(cross_validation, "Training", None)
+    second = report_of(published(pipeline(store, evaluate={"threshold": 0.2})))
+    assert second["mean"]["recall"] > first["mean"]["recall"]
+    assert second["mean"]["auc"] == first["mean"]["auc"]
+
+
 def learned_rows(run: Pipeline, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Return the features with the column `opened` of the clean rows, and the rows that each fold learns from."""
     learned: list[np.ndarray] = []

@@ -1,11 +1,13 @@
 """Cross-validation on the training rows: a model for each fold, which is scored on the rows of the fold.
 
-The scores of a finished fold are in the store, and an unfinished one resumes from its last checkpoint.
+The model of a finished fold is in the store, and an unfinished one resumes from its last checkpoint.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import fingerprint, partition_cache, partitions
 from ai_workflow.datasets.partitions import ID, Dataset
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from ai_workflow.config.settings import Metric
     from ai_workflow.evaluation.quality_gate import CrossValidationOptions
     from ai_workflow.evaluation.scores import ScoreOptions
-    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.features.spec import Calibration, FeatureSpec
+    from ai_workflow.storage.file_ref import FileRecord
 
 log = logger("evaluator")
 
@@ -56,12 +59,11 @@ def run(
     library = fingerprint.library_version(protocol.trainer(options.trainer.kind).library)
     results: list[FoldReport] = []
     for fold in tested:
-        key = fingerprint.of(
-            "fold", code, library, clean.fingerprint, features.fingerprint, fold, options, scoring, scoring.record(spec)
-        )
+        key = fingerprint.of("fold", code, library, clean.fingerprint, features.fingerprint, fold, options)
         learned = [(part >= 0) & (part < fold if is_by_time else part != fold) for part in numbers]
-        run_fold = _Fold(store, features, spec, scoring, options, learned, [part == fold for part in numbers], key)
-        results.append(partition_cache.cached(store, "folds", key, run_fold.report))
+        one = _Fold(store, features, spec, options, learned, [part == fold for part in numbers])
+        trained = partition_cache.cached(store, "folds", key, partial(one.train, key))
+        results.append(one.report(trained, scoring))
         log.info("fold %d of %d: %d rows scored", len(results), options.folds, results[-1]["rows"])
     return _summary(results)
 
@@ -120,59 +122,78 @@ def _check(numbers: list[np.ndarray], tested: range) -> None:
         )
 
 
+class _FoldModel(TypedDict):
+    """Model of one fold; `calibration` is None without `trainer.calibration`."""
+
+    model: FileRecord
+    calibration: Calibration | None
+    steps: int
+    training_rows: int
+
+
+@dataclass(frozen=True)
 class _Fold:
-    """Training and scores of one fold."""
+    """One fold: (n,) bool of each partition for the rows to learn from and for those to score."""
 
-    def __init__(
-        self,
-        store: Store,
-        features: Dataset,
-        spec: FeatureSpec,
-        scoring: ScoreOptions,
-        options: CrossValidationOptions,
-        learned: list[np.ndarray],
-        scored: list[np.ndarray],
-        key: str,
-    ) -> None:
-        self._store, self._features, self._spec, self._scoring = store, features, spec, scoring
-        self._options, self._learned, self._scored, self._key = options, learned, scored, key
+    store: Store
+    features: Dataset
+    spec: FeatureSpec
+    options: CrossValidationOptions
+    learned: list[np.ndarray]
+    scored: list[np.ndarray]
 
-    def report(self, _: str) -> FoldReport:
-        """Train on the other rows, and return the scores of the rows of the fold."""
-        import numpy as np
-
-        options, store, spec = self._options.trainer, self._store, self._spec
-        data = split_rows(store, self._features, spec, options, self._learned)
-        unseen = calibration_rows(store, self._features, spec, options, self._learned)
+    def train(self, key: str, stem: str) -> _FoldModel:
+        """Train a model, or resume its training, and write it to a file whose name starts with the stem."""
+        store, spec, options = self.store, self.spec, self.options.trainer
+        data = split_rows(store, self.features, spec, options, self.learned)
+        unseen = calibration_rows(store, self.features, spec, options, self.learned)
         trainer = protocol.trainer(options.kind)
-        checkpoints = Checkpoints(store, spec["pipeline"], self._key, 1)
+        checkpoints = Checkpoints(store, spec["pipeline"], key, 1)
         with checkpoints.locked():
-            trainer.start(data, options, self._options.batch_size or 128)
+            trainer.start(data, options, self.options.batch_size or 128)
             state = Training(trainer, options, checkpoints, options.checkpoint).run()
             steps = state.best_step if options.early_stopping else state.step
-            predict = protocol.load(options.kind, trainer.finish(steps))
-        rows = [
-            PartitionRows(store, part, transform.names(spec), mask)
-            for part, mask in zip(self._features.partitions, self._scored, strict=True)
-            if mask.any()
-        ]
-        pieces = [part.read() for part in rows]
-        predictions = np.concatenate([predict(x) for x, _ in pieces])
-        if options.calibration and spec["classes"]:
-            fitted = calibration_fit.of_model(options.calibration.method, predict, unseen)
-            predictions = Calibrator(fitted, len(spec["classes"])).apply(predictions)
-        result = scores.compute(np.concatenate([y for _, y in pieces]), predictions, spec, self._scoring)
+            content = trainer.finish(steps)
+        method = options.calibration.method if options.calibration else None
+        return {
+            "model": store.write(f"{stem}-{trainer.model_file}", content).to_json(),
+            "calibration": (
+                calibration_fit.of_model(method, protocol.load(options.kind, content), unseen) if method else None
+            ),
+            "steps": steps,
+            "training_rows": sum(map(len, data.training)),
+        }
+
+    def report(self, trained: _FoldModel, scoring: ScoreOptions) -> FoldReport:
+        """Return the scores of a trained model for the rows of the fold."""
+        import numpy as np
+
+        spec, classes = self.spec, self.spec["classes"]
+        model = self.store.read(trained["model"]["path"], trained["model"]["sha256"])
+        predict = protocol.load(self.options.trainer.kind, model)
+        labels: list[np.ndarray] = []
+        outputs: list[np.ndarray] = []
+        for part, mask in zip(self.features.partitions, self.scored, strict=True):
+            if mask.any():
+                x, y = PartitionRows(self.store, part, transform.names(spec), mask).read()
+                labels.append(y)
+                outputs.append(predict(x))
+        predictions = np.concatenate(outputs)
+        if trained["calibration"] and classes:
+            predictions = Calibrator(trained["calibration"], len(classes)).apply(predictions)
+        if not np.isfinite(predictions).all():
+            raise StageError(
+                "predictions for the rows of a fold of evaluate.cross_validation are not finite",
+                "Lower the learning rate in trainer.params, or scale the target and the columns down",
+            )
+        result = scores.compute(np.concatenate(labels), predictions, spec, scoring)
         values: dict[Metric, float | None] = {
             scores.key(name): value  # type: ignore[misc]
             for name, value in result.items()
             if name not in ("per_class", "confusion")
         }
-        return {
-            "training_rows": sum(map(len, data.training)),
-            "rows": len(predictions),
-            "steps": steps,
-            "scores": values,
-        }
+        counts = {"training_rows": trained["training_rows"], "rows": len(predictions), "steps": trained["steps"]}
+        return {**counts, "scores": values}  # type: ignore[typeddict-item]
 
 
 def _summary(results: list[FoldReport]) -> CrossValidationReport:
