@@ -7,20 +7,19 @@ groups. A table that grew adds partitions at its end only, and an interrupted lo
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from ai_workflow.config.settings import CsvSource, Database, FileSource, OwnSource, SampleSource, Source, SqlSource
 from ai_workflow.datasets import absent_columns, fingerprint, partition_cache, partitions, source_columns
 from ai_workflow.datasets.absent_columns import AbsentColumn
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
-from ai_workflow.errors import EmptySourceError, StageError
-from ai_workflow.runtime import memory_pressure, progress
+from ai_workflow.errors import EmptySourceError
+from ai_workflow.runtime import progress
 from ai_workflow.secret_values import Fetch
 from ai_workflow.sources import (
     file_columns,
@@ -34,15 +33,13 @@ from ai_workflow.sources import (
 from ai_workflow.sources.file_columns import Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.partitioner import SpooledRows
 from ai_workflow.sources.text_index import indexed_partitions
 from ai_workflow.sources.text_index.indexed_partitions import Indexer
 from ai_workflow.sources.text_index.whole_files import FileReader
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
@@ -90,13 +87,6 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
         return own_source.inspect(source)
     reader = file_columns.reader_of(source)
     return input_files.find(source.path, reader.SUFFIXES, base, getattr(reader, "ARCHIVE_MEMBERS", None))
-
-
-class _SpooledRows(TypedDict):
-    """Partitions and columns of rows that came by way of a temporary file."""
-
-    partitions: list[PartitionRecord]
-    columns: Schema
 
 
 @stage("data_loader")
@@ -215,7 +205,7 @@ def _from_group(
     def compute(_: str) -> _InputPartitions:
         if index and (ranges := index()):
             return {"partitions": ranges, "empty": []}
-        parts = _write(store, group.tables, partition_rows)
+        parts = partitioner.write(store, group.tables, partition_rows)
         return {"partitions": parts, "empty": [number for number, rows in enumerate(group.rows) if not rows]}
 
     body = partition_cache.cached(store, partitioner.STAGE, key, compute)
@@ -228,7 +218,7 @@ def _from_sample(store: Store, source: SampleSource, inputs: Inputs) -> tuple[li
     key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, inputs)
 
     def compute(_: str) -> _InputPartitions:
-        parts = _write(store, partial(sklearn_samples.read, source), source.partition_rows)
+        parts = partitioner.write(store, partial(sklearn_samples.read, source), source.partition_rows)
         return {"partitions": parts, "empty": []}
 
     body = partition_cache.cached(store, partitioner.STAGE, key, compute)
@@ -240,7 +230,9 @@ def _from_database(
     store: Store, source: SqlSource, database: Database | None, fetch: Fetch | None
 ) -> tuple[list[Partition], Schema]:
     """Return the partitions of the current rows of a database; equal rows give equal partitions."""
-    body = _spooled(store, lambda spool: sql_source.spool(spool, source, database, fetch), source.partition_rows)
+    body = partitioner.write_spooled(
+        store, lambda spool: sql_source.spool(spool, source, database, fetch), sql_source.replay, source.partition_rows
+    )
     name = sql_source.label(source)
     return [replace(Partition(**part), source=name) for part in body["partitions"]], body["columns"]
 
@@ -250,31 +242,10 @@ def _from_own_code(store: Store, source: OwnSource, inputs: Inputs) -> tuple[lis
     code = fingerprint.of_own_code(own_source.code_path(source))
     key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), code, source, inputs)
 
-    def compute(_: str) -> _SpooledRows:
-        return _spooled(store, lambda spool: own_source.spool(spool, source), source.partition_rows)
+    def compute(_: str) -> SpooledRows:
+        spool = partial(own_source.spool, source=source)
+        return partitioner.write_spooled(store, spool, sql_source.replay, source.partition_rows)
 
     body = partition_cache.cached(store, partitioner.STAGE, key, compute)
     parts = [replace(Partition(**part), source=source.kind) for part in body["partitions"]]
     return parts, [(name, kind) for name, kind in body["columns"]]
-
-
-def _spooled(store: Store, spool: Callable[[IO[bytes]], Schema], partition_rows: int) -> _SpooledRows:
-    """Write rows to partitions by way of a temporary file, because the kinds of columns follow from all rows."""
-    try:
-        with tempfile.TemporaryFile() as file:
-            schema = spool(file)
-            parts = _write(store, lambda: sql_source.replay(file, schema), partition_rows)
-    except OSError as error:
-        raise StageError(
-            f"{tempfile.gettempdir()} cannot hold the rows: {error.strerror}", "Free some space there, or set TMPDIR"
-        ) from error
-    return {"partitions": parts, "columns": schema}
-
-
-def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows: int) -> list[PartitionRecord]:
-    """Write tables as partitions of `partition_rows` rows, or of fewer rows if memory runs out."""
-
-    def write(rows: int) -> list[PartitionRecord]:
-        return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), rows)]
-
-    return memory_pressure.with_smaller_batches(write, partition_rows)
