@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ai_workflow.alerting.channels.channel import RateLimitedError
     from ai_workflow.alerting.channels.own_channel import AlertChannel, AlertMessage
-    from ai_workflow.cleaning.own_stage import RowStage
+    from ai_workflow.cleaning.own_stage import RowStage, TableStage
     from ai_workflow.config.loader import load as load_config
     from ai_workflow.config.settings import Settings
     from ai_workflow.datasets.partitions import Dataset
@@ -49,6 +49,7 @@ __all__ = [
     "Settings",
     "StageError",
     "Store",
+    "TableStage",
     "Trainer",
     "TrainingData",
     "TransientError",
@@ -77,6 +78,7 @@ _LOCATIONS = {
     "Settings": ("config.settings", "Settings"),
     "StageError": ("errors", "StageError"),
     "Store": ("storage.store", "Store"),
+    "TableStage": ("cleaning.own_stage", "TableStage"),
     "Trainer": ("training.protocol", "Trainer"),
     "TrainingData": ("training.protocol", "TrainingData"),
     "TransientError": ("errors", "TransientError"),

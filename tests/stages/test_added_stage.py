@@ -329,3 +329,80 @@ def test_scoring_may_have_no_rows_before_or_after_a_stage(team: TeamFolder, stor
 def test_stage_has_the_name_of_its_function_or_class_in_lower_case() -> None:
     works = [added_stage.of(AddedStage(kind=f"credit.cleaning:{name}")) for name in ("first", "JoinBureau")]
     assert [name_of(work) for work in works] == ["first", "join_bureau"]
+
+
+COUNTS = """
+from collections import Counter
+
+def stage(parts):
+    counts = Counter()
+    for rows in parts:
+        counts.update(rows.city)
+    for rows in parts:
+        yield rows.assign(neighbours=rows.city.map(counts))[rows.age > 30]
+"""
+
+
+def test_stage_of_all_rows_keeps_their_numbers_and_files(team: TeamFolder, store: Store) -> None:
+    table = people(60)
+    loaded = load(store, *parted(table, 3), sources=("a.csv", "a.csv", "b.csv"))
+    result = run_text(team, store, loaded, COUNTS)
+    kept = table[table.age > 30]
+    assert (result["rows"], result["dropped"]) == (len(kept), 60 - len(kept))
+    found = rows(store, result)
+    assert found.neighbours.tolist() == table.city.map(table.city.value_counts())[kept.index].tolist()
+    expected = [("a.csv", number + 1) if number < 40 else ("b.csv", number - 39) for number in kept.index]
+    assert list(zip(found[partitions.SOURCE], found[partitions.ROW], strict=True)) == expected
+    clean = preprocessor.preprocess(store, result, preprocessor.RowRules.of(settings(id=None, deduplicate="none")))
+    assert rows(store, clean)[partitions.ID].tolist() == [f"{file}:{row}" for file, row in expected]
+
+
+def test_stage_of_all_rows_makes_new_rows_and_runs_once(team: TeamFolder, store: Store) -> None:
+    log = team.folder / "calls"
+    text = f"""
+def stage(parts):
+    with open({str(log)!r}, "a") as log:
+        log.write("x")
+    cities = pd.concat(parts).groupby("city")
+    return cities.agg(income=("income", "mean"), people=("age", "size")).reset_index()
+"""
+    table = people(60)
+    loaded = load(store, *parted(table, 3))
+    result = run_text(team, store, loaded, text)
+    assert (result["message"], result["dropped"]) == ("4 records made of 60", 0)
+    found = rows(store, result)
+    assert found[partitions.ROW].tolist() == [1, 2, 3, 4]
+    assert found.people.tolist() == table.groupby("city").size().tolist()
+    assert run(store, loaded, "own:stage") == result
+    assert calls(team) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def stage(parts): return 3", "the function raised TypeError: 'int' object is not iterable"),
+        ("def stage(parts): yield 3", "it returned int. Return a pandas DataFrame"),
+        ("def stage(parts):\n    yield from parts\n    1 / 0", "the function raised ZeroDivisionError"),
+        ("def stage(parts): return iter(())", "it returned no table. Yield one"),
+        ("def stage(parts): return [*parts, *parts]", "it returned row 1 of rows.csv in two tables"),
+        ("def stage(parts): return (rows.head(0) for rows in parts)", "own:stage dropped all 12 rows"),
+        (
+            "def stage(parts):\n    yield from parts\n    yield pd.DataFrame({'a': [1]})",
+            "some of its tables have the column __row, and others do not",
+        ),
+        ("def stage(parts, days): return parts", "does not accept the arguments (parts): missing a required argument"),
+    ],
+)  # fmt: skip
+def test_stage_of_all_rows_that_breaks_a_rule_is_an_error(team: TeamFolder, store: Store, text: str, said: str) -> None:
+    with pytest.raises(StageError) as caught:
+        run_text(team, store, load(store, *parted(people(12), 2)), text)
+    assert said in str(caught.value)
+
+
+def test_scoring_without_rows_gives_a_stage_of_all_rows_one_empty_part(team: TeamFolder, store: Store) -> None:
+    (team.folder / "none.csv").write_text("age,city\n")
+    source = csv(team.folder / "none.csv")
+    loaded = data_loader.load(store, source, data_loader.inspect(source), accept_empty=True)
+    team.write("own.py", "def stage(parts): return (rows.assign(new=1) for rows in parts)")
+    result = run(store, loaded, "own:stage", accept_empty=True)
+    assert [column["name"] for column in Dataset.load(store, result).info["columns"]] == ["age", "city", "new"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ai_workflow.cleaning.stage_rows import StageRows
@@ -36,6 +36,17 @@ class RowStage(Protocol):
         """
 
 
+class TableStage(Protocol):
+    """A stage after the loader that needs all rows at once: its first argument is named `parts`."""
+
+    def __call__(self, parts: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
+        """Yield tables of rows; rows without the column `__row` are new ones.
+
+        Args:
+            parts: the rows as they are loaded, a partition at a time; each iteration reads them again.
+        """
+
+
 class OwnStage:
     """A stage function, imported when it is first called.
 
@@ -46,8 +57,9 @@ class OwnStage:
 
     def __init__(self, stage: AddedStage, missing: MissingRules) -> None:
         self.path = code_path(stage)
-        self._stage, self._missing = stage, missing
-        self._function: Callable[[pd.DataFrame], Any] | None = None
+        self.missing = missing
+        self._stage = stage
+        self._function: Callable[[Any], Any] | None = None
 
     @property
     def label(self) -> str:
@@ -60,28 +72,57 @@ class OwnStage:
         Raises:
             StageError: the code is not found or fails, or its result is no table of these rows.
         """
+        result, where = self._call(StageRows.given(table))
+        self._check_frame(result, where)
+        return StageRows.of(result, table, source, self.missing, where)
+
+    def frames(self, parts: Iterable[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, str]]:
+        """Yield each table of a stage that gets all rows, with the code for messages.
+
+        Raises:
+            StageError: the code is not found or fails, or yields no tables.
+        """
         import pandas as pd
 
+        result, where = self._call(parts)
+        with objects.calls(self.label, "the function"):
+            tables = iter([result] if isinstance(result, pd.DataFrame) else result)
+        while True:
+            with objects.calls(self.label, "the function"):
+                frame = next(tables, None)
+            if frame is None:
+                return
+            self._check_frame(frame, where)
+            yield frame, where
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether the stage gets all rows at once."""
+        return takes_parts(load(self._stage))
+
+    def _call(self, argument: Any) -> tuple[Any, str]:
         if self._function is None:
             self._function = self._bound(load(self._stage))
-        given = StageRows.given(table)
         with objects.calls(self.label, "the function"):
-            result = self._function(given)
-        where = f"{self.label}{self._location()}"
+            result = self._function(argument)
+        return result, f"{self.label}{self._location()}"
+
+    def _check_frame(self, result: Any, where: str) -> None:
+        import pandas as pd
+
         if not isinstance(result, pd.DataFrame):
             raise StageError(f"{where}: it returned {type(result).__name__}", "Return a pandas DataFrame")
-        return StageRows.of(result, table, source, self._missing, where)
 
     def code(self) -> str:
         """Return a digest of the code and its imports, or of its explicit version."""
         return fingerprint.of_own_code(self.path)
 
-    def _bound(self, found: Any) -> Callable[[pd.DataFrame], Any]:
+    def _bound(self, found: Any) -> Callable[[Any], Any]:
         arguments = {**self._stage.params, **self._stage.files}
         if not isinstance(found, type):
-            return lambda rows: found(rows, **arguments)
+            return lambda argument: found(argument, **arguments)
         with objects.calls(self.label, "the constructor"):
-            instance: Callable[[pd.DataFrame], Any] = found(**arguments)
+            instance: Callable[[Any], Any] = found(**arguments)
         return instance
 
     def _location(self) -> str:
@@ -110,6 +151,15 @@ def check(stage: AddedStage) -> tuple[str, ...]:
     return (reference,) if reference else ()
 
 
+def takes_parts(found: Any) -> bool:
+    """Return whether the first argument of a function, or of the objects of a class, is named `parts`."""
+    try:
+        names_of_all = list(inspect.signature(found.__call__ if isinstance(found, type) else found).parameters)
+    except ValueError:
+        return False
+    return names_of_all[: 2 if isinstance(found, type) else 1][-1:] == ["parts"]
+
+
 def load(stage: AddedStage) -> Any:
     """Return the function or class of a stage, which accepts its arguments.
 
@@ -122,13 +172,14 @@ def load(stage: AddedStage) -> Any:
     if not callable(found):
         raise StageError(f"{label} is {type(found).__name__}, neither a function nor a class", _DOCS)
     arguments: Mapping[str, Any] = {**stage.params, **stage.files}
+    argument = "parts" if takes_parts(found) else "rows"
     if not isinstance(found, type):
-        _check_signature(label, found, ("rows",), arguments)
+        _check_signature(label, found, (argument,), arguments)
         return found
     if not any("__call__" in vars(base) for base in found.__mro__):
         raise StageError(f"{label}: the class has no method __call__", _DOCS)
     _check_signature(label, found, (), arguments)
-    _check_signature(label, found.__call__, ("self", "rows"), {})
+    _check_signature(label, found.__call__, ("self", argument), {})
     return found
 
 

@@ -71,6 +71,16 @@ class StageRows:
         columns = {name: source_columns.of_series(frame[name], name, missing, where) for name in names}
         return cls(pa.table({**{name: origin[name] for name in origin.column_names}, **columns}), positions)
 
+    @staticmethod
+    def new(frame: pd.DataFrame, start: int, missing: MissingRules, where: str) -> pa.Table:
+        """Return rows that are made of several loaded ones, numbered from `start` on."""
+        import pyarrow as pa
+
+        if not (names := source_columns.frame_names(frame, where)):
+            raise StageError(f"{where}: it returned no columns", "Return the columns of the rows")
+        columns = {name: source_columns.of_series(frame[name], name, missing, where) for name in names}
+        return source_columns.with_row_numbers(columns, pa.array(range(start, start + len(frame)), pa.int64()))
+
 
 def kinds_of(table: pa.Table) -> Kinds:
     """Return names and kinds of the columns of a table, without those of the origin."""

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
-from ai_workflow.cleaning import own_stage, row_independence, stage_rows
+from ai_workflow.cleaning import own_stage, row_independence, stage_rows, whole_table
 from ai_workflow.cleaning.own_stage import OwnStage
 from ai_workflow.cleaning.stage_rows import Kinds
 from ai_workflow.config.settings import AddedStage, ConfigModel
 from ai_workflow.config.settings.config_model import Scope
 from ai_workflow.datasets import fingerprint, partition_cache, partitions, source_columns
-from ai_workflow.datasets.partitions import ROW, Dataset, DatasetInfo, Partition, PartitionRecord
+from ai_workflow.datasets.partitions import SOURCE, Dataset, DatasetInfo, Partition, PartitionRecord
 from ai_workflow.datasets.source_columns import MissingRules
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
@@ -55,6 +55,13 @@ class _StagedPartition(TypedDict):
     part: PartitionRecord
     columns: Kinds
     gaps: list[str]
+
+
+class _StagedTable(TypedDict):
+    """Cached rows of a stage that gets all rows, and whether they are new ones."""
+
+    partitions: list[_StagedPartition]
+    is_new: bool
 
 
 def check(added: Iterable[AddedStage]) -> dict[str, tuple[str, ...]]:
@@ -103,25 +110,33 @@ def run(
     """
     dataset = Dataset.load(store, loaded)
     own = OwnStage(options.stage, MissingRules(options.missing, options.strip))
-    staged = _staged(store, dataset, own, options, files)
+    is_new = False
+    if own.takes_parts:
+        whole = _of_all(store, dataset, own, options, files)
+        staged, is_new = whole["partitions"], whole["is_new"]
+        sources = [options.stage.name] * len(staged)
+    else:
+        staged = _staged(store, dataset, own, options, files)
+        sources = [part.source for part in dataset.partitions]
     if inspect(options.stage) != list(files):
         raise StageError(f"{own.label}: one of its files changed while it was read", "Run again")
-    if not dataset.partitions:
+    if not staged:
         staged = [_empty(dataset, own)]
     kinds = stage_rows.common_kinds([[(name, kind) for name, kind in each["columns"]] for each in staged], own.label)
     parts = tuple(
-        _typed(store, replace(Partition(**each["part"]), source=part.source), each["columns"], kinds)
-        for part, each in zip(dataset.partitions, staged, strict=False)
+        _typed(store, replace(Partition(**each["part"]), source=source), each["columns"], kinds)
+        for source, each in zip(sources, staged, strict=False)
         if each["part"]["rows"]
     )
-    dropped = dataset.rows - sum(part.rows for part in parts)
+    rows = sum(part.rows for part in parts)
+    dropped = 0 if is_new else dataset.rows - rows
     info = _info(dataset, kinds, staged)
     info["stages"] = {**dataset.info.get("stages", {}), options.stage.name: dropped}
     result = Dataset(partitioner.STAGE, parts, info)
     if not parts and not accept_empty:
         problem = f"{own.label} dropped all {dataset.rows} rows" if dataset.rows else "the source has no rows"
         raise EmptySourceError(problem, "Keep some rows" if dataset.rows else "Give a source with rows")
-    message = f"{result.rows} records kept, {dropped} dropped"
+    message = f"{rows} records made of {dataset.rows}" if is_new else f"{rows} records kept, {dropped} dropped"
     logger(options.stage.name).info(message)
     return {**result.save(store), "message": message, "dropped": dropped}
 
@@ -154,12 +169,43 @@ def _staged(
 
 def _write(store: Store, stem: str, part: Partition, own: OwnStage, at_once: int) -> _StagedPartition:
     """Write the rows of a partition after the stage, which gets at most `at_once` rows in a call."""
+    tables = [own.rows(table, part.source).table for table in partitions.table_slices(store, part, at_once)]
+    return _store(store, f"{stem}-00000.parquet", tables, own)
+
+
+def _of_all(store: Store, dataset: Dataset, own: OwnStage, options: AddedStageOptions, files: Files) -> _StagedTable:
+    """Return the rows of a stage that gets all rows, in partitions of about the size of the loaded ones."""
+    contents = [[file["name"], file["sha256"]] for file in files]
+    inputs = [[part.sha256, part.source] for part in dataset.partitions]
+    key = fingerprint.of("staged", fingerprint.code_version(__name__), own.code(), options, contents, inputs)
+    most = max((part.rows for part in dataset.partitions), default=0)
+
+    def compute(stem: str) -> _StagedTable:
+        staged: list[_StagedPartition] = []
+        pending: list[pa.Table] = []
+        is_new = False
+        for table in whole_table.results(own, store, dataset):
+            is_new = SOURCE not in table.column_names
+            pending.append(table)
+            if sum(each.num_rows for each in pending) >= most:
+                staged.append(_store(store, f"{stem}-{len(staged):05d}.parquet", pending, own))
+                pending.clear()
+        if pending:
+            staged.append(_store(store, f"{stem}-{len(staged):05d}.parquet", pending, own))
+        if not staged:
+            raise StageError(f"{own.label}: it returned no table", "Yield one, which may be empty")
+        return {"partitions": staged, "is_new": is_new}
+
+    return partition_cache.cached(store, partitioner.STAGE, key, compute)
+
+
+def _store(store: Store, path: str, tables: list[pa.Table], own: OwnStage) -> _StagedPartition:
+    """Write tables as one partition."""
     import pyarrow as pa
 
-    tables = [own.rows(table, part.source).table for table in partitions.table_slices(store, part, at_once)]
     kinds = stage_rows.common_kinds([stage_rows.kinds_of(table) for table in tables], own.label)
     table = pa.concat_tables([stage_rows.typed(table, kinds) for table in tables])
-    written = partitions.write(store, f"{stem}-00000.parquet", table, source="")
+    written = partitions.write(store, path, table, source="")
     gaps = [name for name, _ in kinds if table[name].null_count]
     return {"part": written.to_json(), "columns": kinds, "gaps": gaps}
 
@@ -180,11 +226,7 @@ def _typed(store: Store, part: Partition, found: Kinds, kinds: Kinds) -> Partiti
 
 def _empty(dataset: Dataset, own: OwnStage) -> _StagedPartition:
     """Return the columns that the stage returns for no rows."""
-    import pyarrow as pa
-
-    kinds: dict[str, Any] = {column["name"]: column["type"] for column in dataset.info["columns"]}
-    columns = {name: pa.array([], source_columns.arrow_type(kind)) for name, kind in kinds.items()}
-    table: pa.Table = own.rows(pa.table({ROW: pa.array([], pa.int64()), **columns}), "").table
+    table = own.rows(whole_table.empty(dataset), "").table
     part: PartitionRecord = {"path": "", "sha256": "", "bytes": 0, "rows": 0, "source": ""}
     return {"part": part, "columns": stage_rows.kinds_of(table), "gaps": []}
 
