@@ -51,20 +51,29 @@ class Calibrator:
         Args:
             outputs: n x classes probabilities, row by row.
         """
+        calibrated = self._two if len(self._functions) == 1 else self._several
         results = array("d")
-        for start in range(0, len(outputs), self._width):
-            results.extend(self._row(outputs[start : start + self._width]))
+        for row in zip(*[iter(outputs)] * self._width, strict=True):
+            results.extend(calibrated(row))
         return results
 
-    def _row(self, probabilities: Sequence[float]) -> Sequence[float]:
-        if not all(-_ROUNDING <= value <= 1 + _ROUNDING for value in probabilities):
+    def _two(self, probabilities: Sequence[float]) -> Sequence[float]:
+        first, second = probabilities
+        if not (_is_probability(first) and _is_probability(second)):
+            return math.nan, math.nan
+        positive = self._functions[0](second)
+        return 1 - positive, positive
+
+    def _several(self, probabilities: Sequence[float]) -> Sequence[float]:
+        if not all(map(_is_probability, probabilities)):
             return [math.nan] * self._width
-        if len(self._functions) == 1:
-            positive = self._functions[0](probabilities[1])
-            return 1 - positive, positive
         values = [function(value) for function, value in zip(self._functions, probabilities, strict=True)]
         total = math.fsum(values)
         return [value / total for value in values] if total > 0 else [1 / self._width] * self._width
+
+
+def _is_probability(value: float) -> bool:
+    return -_ROUNDING <= value <= 1 + _ROUNDING
 
 
 def of(spec: FeatureSpec) -> Calibrator | None:
