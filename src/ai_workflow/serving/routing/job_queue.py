@@ -13,6 +13,8 @@ from ai_workflow.serving.attempt_metrics import FailureReason
 
 # Rows that wait while the worker is busy are sent together, up to this many.
 _BATCH_ROWS = 128
+# Rows of a job for contributions: more than fit into a batch with another job.
+_ALONE = 1 << 31
 # The service was stalled if a timer fires this late, and later than this share of the time that a job had.
 _LATE_SECONDS, _STALLED_SHARE = 0.02, 0.5
 _TICK_SECONDS = 0.001
@@ -31,7 +33,11 @@ class Job:
     result: PendingResult
     queued_at: float
     is_client_deadline: bool = False
-    is_explained: bool = False
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the job is one row for its contributions."""
+        return self.rows == _ALONE
 
 
 class QueueOwner(Protocol):
@@ -77,12 +83,10 @@ class JobQueue:
         return len(self._waiting) + len(self._batch)
 
     def add(
-        self, data: bytes, rows: int, deadline: float, token: int, *, is_client_deadline: bool = False,
-        is_explained: bool = False,
-    ) -> PendingResult:  # fmt: skip
-        """Add a job; send it at once if no batch is with the worker. An explained one is one row for contributions."""
-        result, now = self._loop.create_future(), self._loop.time()
-        job = Job(data, rows, deadline, token, result, now, is_client_deadline, is_explained)
+        self, data: bytes, rows: int, deadline: float, token: int, *, is_client_deadline: bool = False
+    ) -> PendingResult:
+        """Add a job; send it at once if no batch is with the worker."""
+        job = Job(data, rows, deadline, token, self._loop.create_future(), self._loop.time(), is_client_deadline)
         self._waiting.append(job)
         if not self._batch:
             self._send()
@@ -90,6 +94,10 @@ class JobQueue:
         if due < self._timer_at:
             self._set_timer(due)
         return job.result
+
+    def add_explained(self, data: bytes, deadline: float, token: int) -> PendingResult:
+        """Add one row for its contributions, as `add` adds a job; it is a batch of its own."""
+        return self.add(data, _ALONE, deadline, token)
 
     @property
     def batch_age(self) -> float:
@@ -126,7 +134,7 @@ class JobQueue:
     def _send(self) -> None:
         """Send waiting jobs as one batch, up to the limit of rows; jobs that already have a result are dropped."""
         waiting, batch, rows = self._waiting, self._batch, 0
-        while waiting and (not batch or self._fits(rows, batch[0], waiting[0])):
+        while waiting and (not batch or rows + waiting[0].rows <= self._max_batch_rows):
             job = waiting.popleft()
             if not job.result.done():
                 batch.append(job)
@@ -138,10 +146,6 @@ class JobQueue:
                 self._owner.send_explained(batch[0].data)
                 return
             self._owner.send(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
-
-    def _fits(self, rows: int, first: Job, job: Job) -> bool:
-        """Return whether a job may follow the first one in a batch of that many rows."""
-        return rows + job.rows <= self._max_batch_rows and not (first.is_explained or job.is_explained)
 
     def _set_timer(self, at: float) -> None:
         """Set the timer that all jobs share: a timer for each job would cost as much as its prediction."""

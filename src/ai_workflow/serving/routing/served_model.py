@@ -97,7 +97,7 @@ class ServedModel:
         if len(self._queue) >= self._max_queue or self._recovery.is_on_trial or self._queue.is_batch_late:
             return FailureReason.BUSY
         deadline = self.explanations.row_deadline(deadline)
-        pending = self._queue.add(data, 1, deadline, _UNCOUNTED_TOKEN, is_explained=True)
+        pending = self._queue.add_explained(data, deadline, _UNCOUNTED_TOKEN)
         return await self.explanations.result(pending)
 
     @property
