@@ -24,8 +24,8 @@ SPEC: Any = {
 }
 
 
-def sample(count: int, block: int) -> np.ndarray:
-    rows = RowSample()
+def sample(count: int, block: int, model_bytes: int = 1000) -> np.ndarray:
+    rows = RowSample(model_bytes)
     x = np.arange(count, dtype=np.float32)[:, None]
     for start in range(0, count, block):
         rows.add(x[start : start + block])
@@ -41,6 +41,12 @@ def test_sample_is_every_nth_row_whatever_the_size_of_the_blocks(count: int) -> 
         assert sample(count, block).tolist() == list(range(0, count, step))
 
 
+def test_sample_of_a_large_model_is_smaller() -> None:
+    assert len(sample(10_000, 1000)) == 313
+    assert len(sample(10_000, 1000, 7_000_000)) == 157
+    assert len(sample(10_000, 1000, 10**12)) == 40
+
+
 def test_columns_get_the_sum_of_their_features_and_derived_features_their_own() -> None:
     columns = contribution_columns.features_of(SPEC)
     assert columns == {"amount": [0, 1], "ratio": [2], "day": [3, 4]}
@@ -53,7 +59,7 @@ def test_columns_get_the_sum_of_their_features_and_derived_features_their_own() 
 
 def test_mean_absolute_contribution_is_of_the_sums_and_sorted() -> None:
     values = np.array([[[1, -3, 0, 2, 2, 50], [-1, 3, 0, -2, -2, -50]], [[0, 1, 0, -2, 0, 50], [0, -1, 0, 2, 0, -50]]])
-    rows = RowSample()
+    rows = RowSample(1000)
     rows.add(np.zeros((2, 5), dtype=np.float32))
     assert mean_contributions.compute(lambda _: values, rows, SPEC) == {
         "rows": 2,

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ai_workflow.training.contributions import Contributions
 
 # SHAP values of a row take up to some hundred times as long as its prediction.
-MAX_ROWS = 400
+MIN_ROWS, MAX_ROWS = 50, 400
+# Their time grows with the trees of a model: about 5 CPU seconds for this many bytes of model times rows.
+_MODEL_BYTES = 1_400_000_000
 
 
 class ColumnContribution(TypedDict):
@@ -32,12 +34,16 @@ class ContributionReport(TypedDict):
 
 
 class RowSample:
-    """Every nth row of a sequence: all rows up to `MAX_ROWS`, otherwise more than half as many.
+    """Every nth row of a sequence: all rows up to a maximum, otherwise more than half as many.
 
     The sample depends on the rows and their order only, not on the size of the blocks in which they are added.
+
+    Args:
+        model_bytes: size of the model file; the maximum is lower for a large one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model_bytes: int) -> None:
+        self._max_rows = max(MIN_ROWS, min(MAX_ROWS, _MODEL_BYTES // max(1, model_bytes)))
         self._step, self._seen = 1, 0
         self._rows: list[np.ndarray] = []
 
@@ -46,7 +52,7 @@ class RowSample:
         position = -self._seen % self._step
         while position < len(x):
             self._rows.append(x[position].copy())
-            if len(self._rows) > MAX_ROWS:
+            if len(self._rows) > self._max_rows:
                 self._rows, self._step = self._rows[::2], 2 * self._step
             position = (self._seen + position) // self._step * self._step + self._step - self._seen
         self._seen += len(x)

@@ -89,7 +89,7 @@ def evaluate(
     gate.check(spec["classes"])
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
-    y, outputs, sample = _holdout(store, features, spec, predict)
+    y, outputs, sample = _holdout(store, features, spec, predict, len(model))
     calibrate = _calibrator(trained, spec)
     predictions = calibrate(outputs)
     stable = None
@@ -193,15 +193,15 @@ def _sample(y: np.ndarray, predictions: np.ndarray) -> list[tuple[float, float]]
 
 
 def _holdout(
-    store: Store, features: Dataset, spec: FeatureSpec, predict: protocol.Predict
+    store: Store, features: Dataset, spec: FeatureSpec, predict: protocol.Predict, model_bytes: int
 ) -> tuple[np.ndarray, np.ndarray, RowSample]:
     """Return labels, predictions and a sample of the rows held out, read in smaller batches if memory runs out."""
-    predict_rows = partial(_predict_holdout, store, features, spec, predict)
+    predict_rows = partial(_predict_holdout, store, features, spec, predict, model_bytes)
     return memory_pressure.with_smaller_batches(predict_rows, features.largest, remedy=memory_pressure.HOLDOUT_REMEDY)
 
 
 def _predict_holdout(
-    store: Store, dataset: Dataset, spec: FeatureSpec, predict: protocol.Predict, rows_at_once: int
+    store: Store, dataset: Dataset, spec: FeatureSpec, predict: protocol.Predict, model_bytes: int, rows_at_once: int
 ) -> tuple[np.ndarray, np.ndarray, RowSample]:
     """Return labels, predictions and a sample of the rows held out."""
     import numpy as np
@@ -209,7 +209,7 @@ def _predict_holdout(
     names = transform.names(spec)
     labels = []
     outputs = []
-    sample = RowSample()
+    sample = RowSample(model_bytes)
     for _, frame in partitions.frames(store, dataset, [TARGET, HOLDOUT, *names], rows_at_once):
         held_out = frame[frame[HOLDOUT]]
         if len(held_out):
