@@ -41,14 +41,18 @@ _LONG_FILES = (
     "tests/kill/test_training_flow.py",
     "tests/kill/test_damage.py",
     "tests/deploy/test_containers_run.py",
-    "tests/test_guards.py",
+    "tests/flows/test_own_code.py",
     "tests/deploy/test_stack_life.py",
-    "tests/flows/test_caching.py",
     "tests/deploy/test_outages.py",
-    "tests/test_memory.py",
+    "tests/flows/test_caching.py",
+    "tests/deploy/test_stack_ui.py",
+    "tests/deploy/test_server.py",
+    "tests/monitoring/test_faults_reach_chat.py",
+    "tests/deploy/test_pipelines_on_server.py",
+    "tests/test_wheel.py",
     "tests/deploy/test_automations.py",
-    "tests/deploy/test_bootstrap_server.py",
-    "tests/flows/test_resume.py",
+    "tests/test_guards.py",
+    "tests/test_memory.py",
 )
 # A file whose tests share nothing that takes long: this many processes run it.
 _PARTS = {"tests/test_guards.py": 3, "tests/kill/test_at_random.py": 2}
