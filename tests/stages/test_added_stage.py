@@ -306,6 +306,30 @@ def test_interrupted_stage_computes_only_missing_partitions_and_ends_with_the_sa
     assert interrupted == reference
 
 
+@pytest.mark.parametrize("argument", ["rows", "parts"])
+def test_rows_made_while_a_file_changes_are_not_recorded(
+    team: TeamFolder, store: Store, tmp_path: Path, argument: str
+) -> None:
+    file = team.write("number.txt", "1")
+    text = f"""
+        def stage({argument}, path):
+            with open(path) as file:
+                number = int(file.read())
+            with open(path, "w") as file:
+                file.write("2")
+            {"return" if argument == "rows" else "yield"} ROWS.assign(new=number)
+        """
+    team.write("own.py", text.replace("ROWS", "rows" if argument == "rows" else "next(iter(parts))"))
+    loaded = load(store, people(1))
+    stage = AddedStage(kind="own:stage", files={"path": str(file)})
+    with pytest.raises(StageError, match=r"one of its files changed while it was read\. Run again"):
+        run(store, loaded, stage)
+    assert rows(store, run(store, loaded, stage)).new.tolist() == [2]
+    file.write_text("1")
+    with pytest.raises(StageError, match="one of its files changed"):
+        run(store, loaded, stage)
+
+
 def test_missing_file_of_a_stage_is_an_error(team: TeamFolder, tmp_path: Path) -> None:
     added = AddedStage(kind="joins:JoinCities", files={"cities": str(tmp_path / "absent.csv")})
     with pytest.raises(StageError, match=r"absent.csv"):

@@ -118,8 +118,6 @@ def run(
     else:
         staged = _staged(store, dataset, own, options, files)
         sources = [part.source for part in dataset.partitions]
-    if inspect(options.stage) != list(files):
-        raise StageError(f"{own.label}: one of its files changed while it was read", "Run again")
     if not staged:
         staged = [_empty(dataset, own)]
     kinds = stage_rows.common_kinds([[(name, kind) for name, kind in each["columns"]] for each in staged], own.label)
@@ -157,14 +155,22 @@ def _staged(
                 sample = next(partitions.table_slices(store, part, row_independence.SAMPLE_ROWS))
                 row_independence.check(own, sample.slice(0, row_independence.SAMPLE_ROWS), part.source)
                 is_checked = True
-            return memory_pressure.with_smaller_batches(
+            staged_part = memory_pressure.with_smaller_batches(
                 lambda rows: _write(store, stem, part, own, rows), max(part.rows, 1)
             )
+            _check_files(options.stage, files, own)
+            return staged_part
 
         key = fingerprint.of("staged", *code, options, contents, part.sha256)
         staged.append(partition_cache.cached(store, partitioner.STAGE, key, compute))
         progress.report(len(staged), len(dataset.partitions), "partitions")
     return staged
+
+
+def _check_files(stage: AddedStage, files: Files, own: OwnStage) -> None:
+    """Raise StageError if a file is not as it was, before rows that were made of it are recorded."""
+    if inspect(stage) != list(files):
+        raise StageError(f"{own.label}: one of its files changed while it was read", "Run again")
 
 
 def _write(store: Store, stem: str, part: Partition, own: OwnStage, at_once: int) -> _StagedPartition:
@@ -194,6 +200,7 @@ def _of_all(store: Store, dataset: Dataset, own: OwnStage, options: AddedStageOp
             staged.append(_store(store, f"{stem}-{len(staged):05d}.parquet", pending, own))
         if not staged:
             raise StageError(f"{own.label}: it returned no table", "Yield one, which may be empty")
+        _check_files(options.stage, files, own)
         return {"partitions": staged, "is_new": is_new}
 
     return partition_cache.cached(store, partitioner.STAGE, key, compute)
