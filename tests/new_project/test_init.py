@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shlex
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from ai_workflow.cli import main
+from ai_workflow.cli import main, project
 from ai_workflow.config import loader
 from ai_workflow.new_project import creation, template
 from ai_workflow.provisioning import prefect_file
@@ -105,3 +107,49 @@ def test_requirement_is_what_the_package_was_installed_from(
 
     monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Distribution())
     assert re.fullmatch(expected, template.requirement())
+
+
+def test_existing_folder_is_written_without_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "team").mkdir()
+    real = tempfile.mkdtemp
+
+    def mkdtemp(suffix: str | None, prefix: str | None, parent: Path) -> str:
+        if parent == tmp_path:
+            raise PermissionError(13, os.strerror(13))
+        return real(suffix, prefix, parent)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+    monkeypatch.chdir(tmp_path / "team")
+    creation.create(Path(), PACKAGE)
+    assert (tmp_path / "team/prefect.yaml").is_file()
+    assert not list(tmp_path.glob("team/.ai-workflow-*"))
+
+
+def test_name_of_the_maximum_length_is_written(tmp_path: Path) -> None:
+    assert creation.create(tmp_path / ("n" * 255), PACKAGE)
+
+
+@pytest.mark.parametrize("package", ["", " ", "ai-workflow==1.0\n-r other.txt", "a\rb"])
+def test_requirement_that_is_not_one_line_is_refused(tmp_path: Path, package: str) -> None:
+    with pytest.raises(creation.ProjectFolderError, match="is not one line"):
+        creation.create(tmp_path / "team", package)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_link_to_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "team").symlink_to("missing")
+    with pytest.raises(creation.ProjectFolderError, match="is a link to a missing folder"):
+        creation.create(tmp_path / "team", PACKAGE)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [("team of two", "team of two"), ("it's", "it's"), ("$HOME", "$HOME"), ("-x", "./-x")]
+)
+def test_printed_command_quotes_the_folder(
+    tmp_path: Path, name: str, argument: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project.init(Path(name), package=PACKAGE)
+    command = re.search(r"next  (cd .*?) && git init", capsys.readouterr().out)
+    assert command is not None
+    assert shlex.split(command[1]) == ["cd", argument]

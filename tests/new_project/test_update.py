@@ -20,12 +20,12 @@ LINES = [f"line {number}\n" for number in range(20)]
 OLD = {
     "prefect.yaml": "".join(LINES), "config/base.yaml": "a: 1\n", "flows/training.py": "old\n",
     "flows/gone.py": "gone\n", "flows/gone_but_changed.py": "gone\n", "Makefile": "run:\n", "README.md": "old\n",
-    "requirements.txt": "ai-workflow==1.0\n",
+    "requirements.txt": "ai-workflow==1.0\n", "docs.txt": "old\n",
 }  # fmt: skip
 NEW = OLD | {
     "prefect.yaml": "".join(["new first\n", *LINES[1:]]), "config/base.yaml": "a: 2\n", "flows/training.py": "new\n",
     "Makefile": "run: setup\n", "flows/drift.py": "added\n", "README.md": "new\n",
-    "requirements.txt": "ai-workflow==2.0\n",
+    "requirements.txt": "ai-workflow==2.0\n", "docs.txt": "new\n",
 }  # fmt: skip
 for name in ("flows/gone.py", "flows/gone_but_changed.py"):
     del NEW[name]
@@ -42,6 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "flows/gone_but_changed.py").write_text("of the team\n")
     (folder / "Makefile").unlink()
     (folder / "requirements.txt").write_text("pandas\nai-workflow==2.0\n")
+    (folder / "docs.txt").write_text("of the team\n")
     (folder / "pipelines").mkdir()
     (folder / "pipelines/pipeline.yaml").write_text("pipeline: own\n")
     monkeypatch.setenv("AIW_ROOT", str(folder))
@@ -67,12 +68,12 @@ def test_update_takes_new_files_and_keeps_changes_of_the_team(
         "      kept  Makefile: you deleted it",
         "   changed  README.md",
         "   changed  config/base.yaml",
+        "  conflict  docs.txt: resolve the lines from <<<<<<<",
         "     added  flows/drift.py",
         "   removed  flows/gone.py",
         "      kept  flows/gone_but_changed.py: no longer used; you changed it: delete it if you do not need it",
         "   changed  flows/training.py",
         "    merged  prefect.yaml",
-        "  conflict  requirements.txt: resolve the lines from <<<<<<<",
     ]
     assert (project / "prefect.yaml").read_text() == "".join(["new first\n", *LINES[1:-1], "last of the team\n"])
     assert (project / "flows/gone_but_changed.py").read_text() == "of the team\n"
@@ -94,7 +95,7 @@ def test_conflict_has_both_changes_and_is_resolved_before_the_next_update(projec
 
 
 def test_second_update_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "requirements.txt").write_text("ai-workflow==2.0\n")
+    (project / "docs.txt").unlink()
     assert main.exit_code(["update"]) == 0
     capsys.readouterr()
     assert main.exit_code(["update"]) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 from ai_workflow.config import project
@@ -18,8 +20,10 @@ def init(folder: Path, *, package: str | None = None) -> None:
     from ai_workflow.new_project import creation
 
     files = creation.create(folder, package)
+    # A name that starts with a hyphen is an option of cd without its path.
+    quoted = shlex.quote(f"./{folder}" if str(folder).startswith("-") else str(folder))
     print(escape(f"{folder}: {len(files)} files"))
-    print(escape(f"      next  cd {folder} && git init && git add . && git commit -m 'Start the project'"))
+    print(escape(f"      next  cd {quoted} && git init && git add . && git commit -m 'Start the project'"))
     print("     train  ai-workflow run --pipeline example")
     print("  your own  ai-workflow pipeline add NAME --from FILE")
 
@@ -31,9 +35,19 @@ def update() -> int:
     """
     from ai_workflow.new_project import update as project_update
 
-    changes = project_update.update(project.root())
+    changes = project_update.update(_root())
     for change in changes:
         print(escape(f"{change.action:>10}  {change.path}{change.note and f': {change.note}'}"))
     if not changes:
         print("nothing changed")
     return 1 if any(change.action == "conflict" for change in changes) else 0
+
+
+def _root() -> Path:
+    """Return the folder of the project: AIW_ROOT, else the current folder or the nearest above it that has one."""
+    from ai_workflow.new_project.creation import PRISTINE
+
+    if os.environ.get("AIW_ROOT"):
+        return project.root()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / PRISTINE).is_dir()), here)

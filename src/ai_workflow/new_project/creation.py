@@ -29,21 +29,26 @@ def create(folder: Path, package: str | None = None) -> list[str]:
         package: the requirement by which pip installs this package; as it is installed now if not given.
 
     Raises:
-        ProjectFolderError: the folder is not empty, or cannot be written.
+        ProjectFolderError: the folder is not empty, or cannot be written, or the requirement has several lines.
     """
     folder = folder.absolute()
-    _require_empty(folder)
-    files = template.files(package or template.requirement())
+    package = template.requirement() if package is None else package
+    if package.splitlines() != [package] or not package.strip():
+        raise ProjectFolderError(f"--package {package!r} is not one line. Give a requirement, as ai-workflow==1.0")
+    files = template.files(package)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+        _require_empty(folder)
+        # An existing folder can be a mount, or the only one that can be written.
+        parent = folder if folder.is_dir() else folder.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".ai-workflow-", dir=parent) as name:
             temporary = Path(name)
             write(temporary, files)
             write(temporary / PRISTINE, files)
             (temporary / VERSION).write_text(f"{template.version()}\n")
             _move(temporary, folder)
     except OSError as error:
-        raise ProjectFolderError(f"{folder} cannot be written: {error.strerror}. Correct {folder.parent}") from error
+        raise ProjectFolderError(f"{folder} cannot be written: {error.strerror}. Name another folder") from error
     return sorted(files)
 
 
@@ -56,6 +61,8 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _require_empty(folder: Path) -> None:
+    if folder.is_symlink() and not folder.exists():
+        raise ProjectFolderError(f"{folder} is a link to a missing folder. Name a new folder")
     if folder.exists() and not folder.is_dir():
         raise ProjectFolderError(f"{folder} is a file. Name a new folder")
     existing = sorted({path.name for path in folder.iterdir()} - _ALLOWED) if folder.is_dir() else []

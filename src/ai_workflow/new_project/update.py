@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,8 @@ Action = Literal["added", "changed", "merged", "conflict", "removed", "kept"]
 _MAX_CONFLICTS = 127
 _CONFLICT = b"<<<<<<< "
 _MARK = _CONFLICT.decode().strip()
+# The team's: it names the version that the team installs, and what else it needs.
+_REQUIREMENTS = "requirements.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,29 @@ class Versions:
     new: bytes | None
     own: bytes | None
 
+    @property
+    def has_crlf(self) -> bool:
+        """Whether all lines of the team's file end with CR and LF, as an editor or git can have written them."""
+        own = self.own or b""
+        return 0 < own.count(b"\n") == own.count(b"\r\n")
+
+    @property
+    def own_lines(self) -> bytes:
+        """The team's file, with the line ends of the package if all of its lines have others."""
+        return (self.own or b"").replace(b"\r\n", b"\n") if self.has_crlf else self.own or b""
+
+    @property
+    def old_lines(self) -> bytes:
+        """The package's last file, with the line ends that it wrote."""
+        return (self.old or b"").replace(b"\r\n", b"\n")
+
 
 def update(root: Path) -> list[Change]:
     """Bring the files of a project up to date with the installed package, and return what changed.
 
     A file that the team did not change is replaced. A file that both changed is merged, with conflict markers as git
-    writes them where both changed the same lines. A file that the team deleted stays deleted.
+    writes them where both changed the same lines. A file that the team deleted stays deleted, and one that cannot be
+    merged stays as it is: a link, a folder, or a file that is not text.
 
     Args:
         root: the folder of the project.
@@ -59,27 +79,51 @@ def update(root: Path) -> list[Change]:
         ProjectFolderError: the folder has no project, git has uncommitted changes or unresolved conflicts of it, or a
             file cannot be written.
     """
-    pristine = root / PRISTINE
-    if not pristine.is_dir():
-        raise ProjectFolderError(f"{root} has no {PRISTINE}: `ai-workflow init` did not write it. Name its folder")
-    _require_committed(root)
-    new = template.files(_package(root))
-    old = {path.relative_to(pristine).as_posix(): path.read_bytes() for path in _files(pristine)}
-    names = sorted(old.keys() | new.keys())
-    _require_resolved(root, names)
-    labels = ("yours", f"ai-workflow {(root / VERSION).read_text().strip()}", f"ai-workflow {template.version()}")
-    changes = [
-        change
-        for name in names
-        if (change := _change(name, Versions(old.get(name), new.get(name), _read(root / name)), labels))
-    ]
+    if not (root / PRISTINE).is_dir():
+        raise ProjectFolderError(f"{root} has no {PRISTINE}: `ai-workflow init` did not write it. Change to its folder")
     try:
+        uncommitted = _uncommitted(root)
+        new = template.files(template.requirement())
+        changes = _changes(root, new)
+        if lost := sorted(uncommitted & {change.path for change in changes if change.action != "kept"}):
+            raise ProjectFolderError(f"{root} has files that git does not track, as {lost[0]}. Commit them")
         _apply(root, changes, new)
     except OSError as error:
         raise ProjectFolderError(
-            f"{root} cannot be written: {error.strerror}. Correct it, then update again"
+            f"{error.filename or root} cannot be read or written: {error.strerror}. Correct it, then update again"
         ) from error
     return changes
+
+
+def _changes(root: Path, new: dict[str, bytes]) -> list[Change]:
+    pristine = root / PRISTINE
+    old = {path.relative_to(pristine).as_posix(): path.read_bytes() for path in _files(pristine)}
+    names = sorted((old.keys() | new.keys()) - {_REQUIREMENTS})
+    _require_resolved(root, names)
+    before = (_read(root / VERSION) or b"before").decode(errors="replace").strip()
+    labels = ("yours", f"ai-workflow {before}", f"ai-workflow {template.version()}")
+    changes = []
+    for name in names:
+        if _is_replaceable(root, name):
+            change = _change(name, Versions(old.get(name), new.get(name), _read(root / name)), labels)
+        else:
+            change = _kept(name) if name in new and new[name] != old.get(name) else None
+        if change:
+            changes.append(change)
+    return changes
+
+
+def _kept(name: str) -> Change:
+    return Change(name, "kept", note=f"yours is not a text file; the new one is {PRISTINE / name}")
+
+
+def _is_replaceable(root: Path, name: str) -> bool:
+    """Return whether a path is a file, or absent, in folders of the project that are no links."""
+    path = root / name
+    folders = path.relative_to(root).parents[:-1]
+    if any((root / folder).is_symlink() or (root / folder).is_file() for folder in folders) or path.is_symlink():
+        return False
+    return path.is_file() or not path.exists()
 
 
 def _change(name: str, file: Versions, labels: tuple[str, str, str]) -> Change | None:
@@ -91,17 +135,21 @@ def _change(name: str, file: Versions, labels: tuple[str, str, str]) -> Change |
         return Change(name, "removed") if file.new is None else Change(name, "changed", file.new)
     if file.new is None:
         return Change(name, "kept", note="no longer used; you changed it: delete it if you do not need it")
+    if any(content is not None and b"\0" in content for content in (file.old, file.new, file.own)):
+        return _kept(name)
     content, conflicts = _merged(file, labels)
+    if content == file.own:
+        return None
     if conflicts:
         return Change(name, "conflict", content, f"resolve the lines from {_MARK}")
-    return Change(name, "merged", content)
+    return Change(name, "merged" if file.own_lines != file.old_lines else "changed", content)
 
 
 def _merged(file: Versions, labels: tuple[str, str, str]) -> tuple[bytes, int]:
-    """Return the three-way merge of a file, and the number of its conflicts."""
+    """Return the three-way merge of a file with the line ends of the team's, and the number of its conflicts."""
     with tempfile.TemporaryDirectory() as name:
         paths = [Path(name, part) for part in ("own", "old", "new")]
-        for path, content in zip(paths, (file.own, file.old, file.new), strict=True):
+        for path, content in zip(paths, (file.own_lines, file.old_lines, file.new), strict=True):
             path.write_bytes(content or b"")
         named = [part for label in labels for part in ("-L", label)]
         try:
@@ -110,36 +158,48 @@ def _merged(file: Versions, labels: tuple[str, str, str]) -> tuple[bytes, int]:
             raise ProjectFolderError("git is missing, which merges the changes. Install git") from None
     if not 0 <= done.returncode <= _MAX_CONFLICTS:
         raise ProjectFolderError(f"git merge-file failed: {done.stderr.decode(errors='replace').strip()}. Update git")
-    return done.stdout, done.returncode
+    return done.stdout.replace(b"\n", b"\r\n") if file.has_crlf else done.stdout, done.returncode
 
 
 def _apply(root: Path, changes: list[Change], new: dict[str, bytes]) -> None:
     """Write the changes; an update that was killed is completed by the next one."""
-    for change in changes:
+    # Conflicts last, because the next update refuses them.
+    for change in sorted(changes, key=lambda change: change.action == "conflict"):
         path = root / change.path
         if change.content is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             written = path.with_name(f".{path.name}.part")
             written.write_bytes(change.content)
+            if path.exists():
+                shutil.copymode(path, written)
             written.replace(path)
         elif change.action == "removed":
             path.unlink()
-    with tempfile.TemporaryDirectory(prefix=".update-", dir=(root / PRISTINE).parent) as name:
-        creation.write(Path(name, "new"), new)
-        (root / PRISTINE).rename(Path(name, "old"))
-        Path(name, "new").rename(root / PRISTINE)
+    # File by file, so that a project always has them.
+    creation.write(root / PRISTINE, new)
+    for path in list(_files(root / PRISTINE)):
+        if path.relative_to(root / PRISTINE).as_posix() not in new:
+            path.unlink()
     (root / VERSION).write_text(f"{template.version()}\n")
 
 
-def _require_committed(root: Path) -> None:
-    """Check that git has no uncommitted changes, so that the update can be undone; without git there is no check."""
+def _uncommitted(root: Path) -> set[str]:
+    """Return the files in the folder that git does not track, and refuse changes of those it does.
+
+    What git has, an update can be undone to. Without git, or outside a repository, nothing is refused.
+    """
     if shutil.which("git") is None:
-        return
-    command = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
-    status = subprocess.run(command, capture_output=True, text=True, check=False)
-    if status.returncode == 0 and status.stdout.strip():
-        changed = status.stdout.splitlines()[0][3:]
+        return set()
+    command = ["git", "-C", str(root), "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+    status = subprocess.run([*command, "--ignored", "--", "."], capture_output=True, check=False)
+    if status.returncode:
+        return set()
+    entries = [(entry[:2], os.fsdecode(entry[3:])) for entry in status.stdout.split(b"\0") if entry]
+    if changed := next((path for code, path in entries if code not in (b"??", b"!!")), None):
         raise ProjectFolderError(f"{root} has uncommitted changes, as {changed}. Commit or stash them")
+    prefix = subprocess.run(["git", "-C", str(root), "rev-parse", "--show-prefix"], capture_output=True, check=False)
+    inside = os.fsdecode(prefix.stdout.rstrip(b"\n"))
+    return {path.removeprefix(inside) for _, path in entries}
 
 
 def _require_resolved(root: Path, names: list[str]) -> None:
@@ -147,12 +207,6 @@ def _require_resolved(root: Path, names: list[str]) -> None:
         lines = (_read(root / name) or b"").splitlines()
         if any(line.startswith(_CONFLICT) for line in lines):
             raise ProjectFolderError(f"{root / name} has unresolved conflicts. Resolve the lines from {_MARK}")
-
-
-def _package(root: Path) -> str:
-    """Return the requirement of the package in requirements.txt; that of the installed package if it has none."""
-    lines = (_read(root / "requirements.txt") or b"").decode(errors="replace").splitlines()
-    return next((line.strip() for line in lines if line.startswith(template.PACKAGE)), template.requirement())
 
 
 def _files(folder: Path) -> Iterator[Path]:
