@@ -13,6 +13,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StageError
 from ai_workflow.stages import trainer
 from ai_workflow.training import protocol
+from ai_workflow.training.families import lightgbm_params
 from ai_workflow.training.protocol import TrainingData
 from tests.trainers.training_rows import Held, spec
 
@@ -111,7 +112,8 @@ def test_resumed_training_gives_identical_model(family: str, kind: str) -> None:
     [
         ("quantile", "kind quantile needs quantile"),
         ("huber", "kind huber needs delta"),
-        ({"kind": "quantile", "quantile": 1}, "less than 1"),
+        ({"kind": "quantile", "quantile": 1}, "less than or equal to 0.999999"),
+        ({"kind": "quantile", "quantile": 1e-300}, "greater than or equal to 0.000001"),
         ({"kind": "huber", "delta": 0}, "greater than 0"),
         ({"kind": "absolute", "delta": 1}, "delta has no effect with kind absolute"),
         ({"kind": "squared", "quantile": 0.5}, "quantile has no effect with kind squared"),
@@ -134,3 +136,26 @@ def test_trainer_that_does_not_name_the_loss_is_refused() -> None:
     with pytest.raises(StageError, match=r"does not minimize trainer\.loss absolute") as refused:
         trainer._check_loss(object(), options)  # type: ignore[arg-type]
     assert "attribute losses" in str(refused.value.remedy)
+
+
+@pytest.mark.parametrize("quantile", [1e-6, 1 - 1e-6])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_extreme_quantile_is_accepted(family: str, quantile: float) -> None:
+    stepped(started(family, {"kind": "quantile", "quantile": quantile}), 1)
+
+
+@pytest.mark.parametrize("loss", [LOSSES["huber"], LOSSES["quantile"]])
+def test_parameter_of_lightgbm_does_not_replace_that_of_the_loss(loss: Any) -> None:
+    # With a metric, alpha has an effect in other trainings.
+    params = {"metric": "quantile", "alpha": 0.5}
+    shape: Any = spec("regression", 2)
+    options = settings.Trainer.model_validate({"loss": loss, "params": params})
+    with pytest.raises(StageError, match=r"trainer\.params\.alpha is set by trainer\.loss"):
+        lightgbm_params.build(options, shape, 100)
+    without = settings.Trainer.model_validate({"params": params})
+    assert lightgbm_params.build(without, shape, 100)[0]["alpha"] == 0.5
+
+
+def test_delta_that_is_zero_in_float32_is_refused() -> None:
+    with pytest.raises(StageError, match=r"trainer\.loss\.delta 1e-320 is 0 in float32"):
+        started("torch_mlp", {"kind": "huber", "delta": 1e-320})

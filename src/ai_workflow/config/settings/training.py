@@ -39,7 +39,8 @@ class Loss(ConfigModel):
 
     scope: ClassVar[Scope] = "pipeline"
     kind: Literal["squared", "absolute", "huber", "quantile"]
-    quantile: float | None = Field(default=None, gt=0, lt=1)
+    # LightGBM rejects values that are closer to 0 or 1, and names no setting.
+    quantile: float | None = Field(default=None, ge=1e-6, le=1 - 1e-6)
     delta: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")

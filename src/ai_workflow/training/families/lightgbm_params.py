@@ -103,6 +103,8 @@ def _reject_without_effect(user_params: Params, params: Params) -> None:
     names = _canonical_names()
     for alias in user_params:
         name = names[alias]
+        if name == "alpha" and params["objective"] in ("huber", "quantile"):
+            raise StageError(f"trainer.params.{alias} is set by trainer.loss", "Remove it, and set trainer.loss")
         if name in WITHOUT_EFFECT or (name in _METRIC_PARAMS and not params.get("metric")):
             raise StageError(
                 f"trainer.params.{alias} has no effect in this training (objective {params['objective']})", "Remove it"

@@ -173,6 +173,12 @@ class Trainer:
         if loss is None:
             return self._torch.Loss("squared")
         delta = None if loss.delta is None else loss.delta / self._target_scale
+        if delta is not None and delta < np.finfo(np.float32).tiny:
+            raise StageError(
+                f"trainer.loss.delta {loss.delta!r} is 0 in float32 for a target with standard deviation "
+                f"{self._target_scale:.6g}",
+                "Set it in units of the target, or use absolute",
+            )
         return self._torch.Loss(loss.kind, loss.quantile if delta is None else delta)
 
     @property
