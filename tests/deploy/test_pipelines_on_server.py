@@ -121,6 +121,7 @@ def _is_withheld(place: Place) -> bool:
     return "nothing was started for the breach of the pipeline unknown" in str(place.all("logs"))
 
 
+@pytest.mark.soak
 def test_pipeline_removed_from_the_project_is_pruned(place: Place, deployed: list[str]) -> None:
     (place.folder / "pipelines" / "sales").rename(place.folder / "sales.removed")
     _command(place, "pipeline", "sync")

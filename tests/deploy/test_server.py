@@ -117,6 +117,7 @@ def test_recycled_pid_is_not_treated_as_server(var: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_hung_server_is_replaced(var: Path) -> None:
     hung = server.ensure(var)
     assert hung.pid is not None
@@ -138,6 +139,7 @@ def test_damaged_state_file_is_ignored(var: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_concurrent_starts_create_single_server(var: Path) -> None:
     command = [sys.executable, "-c", ENSURE, str(var)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -175,6 +177,7 @@ def test_damaged_database_is_set_aside_and_reported(var: Path, size: int, caplog
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_server_starts_after_database_damage(var: Path) -> None:
     (var / "prefect" / "prefect.db").write_bytes(b"not a database" * 1000)
 

@@ -99,6 +99,7 @@ def derive(team: Workplace) -> Path:
     return file
 
 
+@pytest.mark.soak
 def test_own_trainer_is_trained_scored_and_served_and_trained_again_if_its_code_changes(team: Workplace) -> None:
     file = team.folder / "pipelines/credit/models.py"
     text = file.read_text()
@@ -123,6 +124,7 @@ def test_own_trainer_is_trained_scored_and_served_and_trained_again_if_its_code_
     assert stages["trainer"] == "SUCCESS"
 
 
+@pytest.mark.soak
 def test_feature_functions_give_equal_scores_in_batch_and_service_and_fall_back_if_they_fail(team: Workplace) -> None:
     derive(team)
     for run in (team.train(PIPELINE), team.score(PIPELINE)):
@@ -178,6 +180,7 @@ def test_service_loads_a_version_only_with_the_code_of_its_functions(team: Workp
         assert "is not the code" in "".join(service.log)
 
 
+@pytest.mark.soak
 def test_code_of_own_metric_reruns_the_evaluation_only(team: Workplace) -> None:
     file = team.folder / "pipelines/credit/metrics.py"
     text = "def cost(target, prediction):\n    return float((target != prediction).sum())\n\n"
@@ -259,6 +262,7 @@ class JoinSizes:
 """
 
 
+@pytest.mark.soak
 def test_added_stage_feeds_training_and_scoring_and_the_service_gets_its_columns(team: Workplace) -> None:
     (team.folder / "pipelines/credit/cleaning.py").write_text(STAGES)
     (team.folder / "pipelines/credit/sizes.csv").write_text("kind,size\nk0,0.1\nk1,7\n")
