@@ -162,7 +162,7 @@ def test_project_of_a_team_trains_serves_and_resumes_with_its_own_code(installed
         installed.command(*killed), cwd=team, env=installed.environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     ) as running:  # fmt: skip
-        while running.poll() is None and not list(team.glob("killed/checkpoints/*/*/model_step_*")):
+        while running.poll() is None and not list(team.glob("killed/checkpoints/*/*/model_step_*.json")):
             time.sleep(0.01)
         os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == -signal.SIGKILL
