@@ -57,7 +57,7 @@ def test_training_logs_loss_and_reports_every_step(store: Store, caplog: pytest.
         trained = run.train(made)
     finally:
         progress.set_receiver(None)
-    lines = [record.message for record in caplog.records]
+    lines = [record.message for record in caplog.records if record.name == "ai_pipeline.trainer"]
     losses = dict(trained["losses"])
     assert lines[0] == "No checkpoint found, starting from scratch"
     assert lines[1:-1] == [f"step {step}/20 loss {losses[step]:.4f}" for step in range(2, 21, 2)]
