@@ -296,6 +296,7 @@ def _running(module: list[str], log: Path, port: int, **variables: str) -> Itera
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_bootstrap_on_server_with_different_key_changes_no_objects(var: Path, tmp_path: Path) -> None:
     save(var, FIRST, is_stored=True)
     port = services.free_port()

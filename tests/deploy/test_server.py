@@ -86,6 +86,7 @@ def test_used_port_makes_server_choose_other_port(var: Path, seen: bool, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_foreign_server_with_login_on_port_is_not_reused(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Guarded(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -131,6 +132,7 @@ def test_hung_server_is_replaced(var: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_damaged_state_file_is_ignored(var: Path) -> None:
     (var / "prefect" / "server.json").write_text('{"pid": 12')
 

@@ -206,6 +206,7 @@ def test_damaged_prefect_result_is_ignored_with_warning(trained: Workplace) -> N
     ],
 )
 @pytest.mark.slow
+@pytest.mark.soak
 def test_damaged_published_version_is_replaced_by_new_version(
     trained: Workplace, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -253,6 +254,7 @@ def _warnings(run: Run, stage: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_cached_results_of_other_store_are_reported_as_missing(trained: Workplace, tmp_path: Path) -> None:
     results = trained.var / "results"
     other = tmp_path / "other"

@@ -121,6 +121,7 @@ def test_invalid_config_is_rejected_before_server_start(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_concurrent_runs_print_separate_traces(machine: Machine) -> None:
     names = ("left", "right")
     for number, name in enumerate(names):

@@ -30,6 +30,7 @@ def _warnings(run: Run) -> list[str]:
     return [line.message for line in run.ours("WARN") if "'amount'" in line.message]
 
 
+@pytest.mark.soak
 def test_types_of_the_latest_version_are_kept_and_repeated_run_is_cached(prefect_server: Server, tmp_path: Any) -> None:
     place = Workplace(tmp_path)
     place.configure()

@@ -224,6 +224,7 @@ class Table:
 """
 
 
+@pytest.mark.soak
 def test_own_source_is_read_once_for_each_version_and_feeds_training_and_scoring(team: Workplace) -> None:
     file = team.folder / "pipelines/credit/sources.py"
     file.write_text(SOURCE)
