@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import machine_speed
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.running_relay import LIVELY, ROOT, RunningRelay, alert, until, webhook
 
+# CPU time of a callback on an ordinary machine.
 LONGEST_SECONDS = 0.05
 PROGRAM = ("-m", "tests.monitoring.relay.measured_relay")
 
@@ -46,7 +48,7 @@ def test_many_alerts_do_not_block_event_loop(folder: Path, vendors: Vendors, tmp
         assert relay.metric("alert_webhook_total", result="delivered", source="alertmanager") > len(bodies)
         until(lambda: any("Other" in text for text in vendors.texts(KINDS[0])))
     assert answers == [200] * len(bodies)
-    assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()
+    assert _longest(worst) <= LONGEST_SECONDS * machine_speed.slowness(), worst.read_text()
 
 
 def _longest(worst: Path) -> float:
