@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from ai_workflow.config.settings import METRICS
 from ai_workflow.evaluation import baseline
-from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.evaluation.score_options import ScoreOptions
 
 CLASSES: dict[str, Any] = {
     "target": "y", "classes": ["a", "b"], "statistics": {"y": {"counts": [["a", 70], ["b", 30]]}},

@@ -19,7 +19,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.evaluation import baseline, champion, constant_model, own_metrics, scores
 from ai_workflow.evaluation.held_out import HeldOut
 from ai_workflow.evaluation.quality_gate import QualityGate, judge
-from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.evaluation.score_options import ScoreOptions
 from ai_workflow.storage.store import Store
 from tests.config_project import BASE, Project
 from tests.own_code import TeamFolder

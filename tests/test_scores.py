@@ -11,7 +11,7 @@ from sklearn import metrics
 from ai_workflow.config.settings import METRICS
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import constant_model, scores
-from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.evaluation.score_options import ScoreOptions
 
 
 def _chances(rows: int, classes: int) -> np.ndarray:

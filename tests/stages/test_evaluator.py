@@ -20,7 +20,7 @@ from ai_workflow.datasets import coercion, parquet, partition_cache, partitions
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import champion, scores
 from ai_workflow.evaluation.quality_gate import QualityGate, judge
-from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.evaluation.score_options import ScoreOptions
 from ai_workflow.features import transform
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry import golden_rows, verification

@@ -126,7 +126,7 @@ def test_own_model_with_contributions_is_explained_in_its_worker(team: TeamFolde
     ("before", "after", "said"),
     [
         ("np.full(len(x), 7)", "np.full(len(x), 7)] * 2 + [x[:, 0]", "have the shape (2, 9), and (2, 4) is required"),
-        ("assert len(x) == 16", "return 'none'", "the contributions for 16 rows are <U4 of shape ()"),
+        ("assert len(x) == 16", "return 'none'", "the contributions for 16 rows: <U4 of shape ()"),
         ("assert len(x) == 16", "1 / 0", "contributions raised ZeroDivisionError: division by zero at "),
         ("return Linear()", "Linear.contributions = 5; return Linear()", "contributions of the loaded model is int"),
     ],

@@ -107,9 +107,9 @@ def test_example_of_the_docs_trains_unedited_from_the_folder_of_the_team(team: T
         ("return 0.5", "return '0.5'", "loss returned str, not float"),
         ("return bytes([self._classes])", "return 'model'", "finish returned str, not bytes"),
         ("return lambda x: np", "return 5\n        lambda x: np", "load returned int, not a function"),
-        ("(len(x), model[0])", "(1, model[0])", "the prediction for 16 rows is float64 of shape (1, 2). Return (n, cl"),
+        ("(len(x), model[0])", "(1, model[0])", "the prediction for 16 rows: float64 of shape (1, 2). Return (n, cl"),
         ("(len(x), model[0])", "(len(x), 3)", "the prediction for 2 rows has the shape (2, 3), and (2, 2) is required"),
-        ("1 / model[0])", "'a')", "the prediction for 16 rows is <U1 of shape (16, 2)"),
+        ("1 / model[0])", "'a')", "the prediction for 16 rows: <U1 of shape (16, 2)"),
     ],
 )
 def test_code_that_breaks_the_protocol_is_refused(

@@ -135,9 +135,7 @@ def code_path(stage: AddedStage) -> CodePath:
     Raises:
         StageError: no entry point has this name.
     """
-    if path := names.path("stages", stage.kind):
-        return path
-    raise StageError(f"{KEY}: there is no stage {stage.kind}", "Install the package whose entry point has this name")
+    return names.required_path("stages", stage.kind, f"{KEY}: there is no stage")
 
 
 def check(stage: AddedStage) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ai_workflow.config.settings import Metric
 from ai_workflow.evaluation import constant_model, own_metrics, permutation, scores
 from ai_workflow.evaluation.held_out import HeldOut
-from ai_workflow.evaluation.scores import DEFAULTS, WITHOUT_LOSSES, ScoreOptions
+from ai_workflow.evaluation.score_options import DEFAULTS, ScoreOptions
+from ai_workflow.evaluation.scores import WITHOUT_LOSSES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,8 @@ from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.evaluation import scores
-from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.evaluation import score_options, scores
+from ai_workflow.evaluation.score_options import ScoreOptions
 from ai_workflow.features import calibration, transform
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry.manifest import ScoringRecord
@@ -59,7 +59,11 @@ def find(registry: Registry, candidate: str) -> str | None:
 
 
 def score(
-    store: Store, clean: Dataset, spec: FeatureSpec, options: ChampionOptions, scoring: ScoreOptions = scores.DEFAULTS
+    store: Store,
+    clean: Dataset,
+    spec: FeatureSpec,
+    options: ChampionOptions,
+    scoring: ScoreOptions = score_options.DEFAULTS,
 ) -> StableScores:
     """Return the champion's scores on the holdout, or those of its publication if it cannot read these rows."""
     registry = Registry(store, options.folder)

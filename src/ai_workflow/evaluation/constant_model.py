@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ai_workflow.config.settings import METRICS, Metric
 from ai_workflow.evaluation import own_metrics, scores
 from ai_workflow.evaluation.held_out import HeldOut
-from ai_workflow.evaluation.scores import DEFAULTS, ScoreOptions
+from ai_workflow.evaluation.score_options import DEFAULTS, ScoreOptions
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from ai_workflow.config.settings import CLASS_METRICS, METRICS, ConfigModel, Settings, Trainer
 from ai_workflow.errors import StageError
-from ai_workflow.evaluation import scores
+from ai_workflow.evaluation import score_options, scores
 from ai_workflow.evaluation.baseline import Comparison
 from ai_workflow.evaluation.own_metrics import OwnMetric
-from ai_workflow.evaluation.scores import ScoreOptions
+from ai_workflow.evaluation.score_options import ScoreOptions
 from ai_workflow.training.family_modules import rows_per_step
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class QualityGate(ConfigModel):
     minimum: float | None
     tolerance: float
     beat_baseline: bool = True
-    scoring: ScoreOptions = scores.DEFAULTS
+    scoring: ScoreOptions = score_options.DEFAULTS
     per_class: dict[str, float | dict[str, float]] = Field(default_factory=dict)
     cross_validation: CrossValidationOptions | None = None
 

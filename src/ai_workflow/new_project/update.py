@@ -82,10 +82,10 @@ def update(root: Path) -> list[Change]:
     if not (root / PRISTINE).is_dir():
         raise ProjectFolderError(f"{root} has no {PRISTINE}: `ai-workflow init` did not write it. Change to its folder")
     try:
-        uncommitted = _uncommitted(root)
+        untracked = _untracked(root)
         new = template.files(template.requirement())
         changes = _changes(root, new)
-        if lost := sorted(uncommitted & {change.path for change in changes if change.action != "kept"}):
+        if lost := sorted(untracked & {change.path for change in changes if change.action != "kept"}):
             raise ProjectFolderError(f"{root} has files that git does not track, as {lost[0]}. Commit them")
         _apply(root, changes, new)
     except OSError as error:
@@ -183,7 +183,7 @@ def _apply(root: Path, changes: list[Change], new: dict[str, bytes]) -> None:
     (root / VERSION).write_text(f"{template.version()}\n")
 
 
-def _uncommitted(root: Path) -> set[str]:
+def _untracked(root: Path) -> set[str]:
     """Return the files in the folder that git does not track, and refuse changes of those it does.
 
     What git has, an update can be undone to. Without git, or outside a repository, nothing is refused.

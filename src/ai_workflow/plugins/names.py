@@ -51,6 +51,22 @@ def path(group: Group, text: str) -> CodePath | None:
     return None
 
 
+def required_path(group: Group, text: str, label: str) -> CodePath:
+    """Return the path of own code.
+
+    Args:
+        group: the group of entry points.
+        text: a path, or the name of an entry point.
+        label: what is missing if no entry point has this name.
+
+    Raises:
+        StageError: no entry point has this name, or its meaning is not clear.
+    """
+    if found := path(group, text):
+        return found
+    raise StageError(f"{label} {text}", "Install the package whose entry point has this name")
+
+
 def problem(group: Group, text: str, built_in: Collection[str]) -> str | None:
     """Return the reason why a name cannot be used, with the known names; None if it can."""
     try:

@@ -57,9 +57,7 @@ def code_path(source: OwnSource) -> CodePath:
     Raises:
         StageError: no entry point has this name.
     """
-    if path := names.path("sources", source.kind):
-        return path
-    raise StageError(f"{_KEY}: there is no source {source.kind}", "Install the package whose entry point has this name")
+    return names.required_path("sources", source.kind, f"{_KEY}: there is no source")
 
 
 def inspect(source: OwnSource) -> list[dict[str, Any]]:

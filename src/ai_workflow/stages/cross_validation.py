@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ai_workflow.config.settings import Metric
     from ai_workflow.evaluation.quality_gate import CrossValidationOptions
-    from ai_workflow.evaluation.scores import ScoreOptions
+    from ai_workflow.evaluation.score_options import ScoreOptions
     from ai_workflow.features.spec import Calibration, FeatureSpec
     from ai_workflow.storage.file_ref import FileRecord
 

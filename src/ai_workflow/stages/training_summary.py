@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import split
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.evaluation import unused_columns
 from ai_workflow.features import transform
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
@@ -47,7 +46,7 @@ def of(
             "duplicates": clean["duplicates"],
         },
         "used_columns": transform.input_columns(spec),
-        "unused_columns": unused_columns.find(spec),
+        "unused_columns": _unused_columns(spec),
         "undeclared": info.get("undeclared", []),
         "stages": info.get("stages", {}),
         "features": featured["features"],
@@ -55,6 +54,22 @@ def of(
         "data": clean["fingerprint"],
         "trace_id": trace_context.current(),
     }
+
+
+def _unused_columns(spec: FeatureSpec) -> dict[str, str]:
+    """Return column -> reason for the columns that are neither a feature nor have a role."""
+    roles = {spec["target"], spec["id"], spec["timestamp"]}
+    used = {feature["column"] for feature in spec["features"]} | roles
+    only_training = spec.get("training_columns", [])
+    return {
+        name: "needed by the training only" if name in only_training else _reason(declared["type"])
+        for name, declared in spec["schema"].items()
+        if name not in used
+    }
+
+
+def _reason(kind: str) -> str:
+    return "text" if kind == "text" else "no value in the training rows"
 
 
 def _period(spec: FeatureSpec) -> list[str] | None:

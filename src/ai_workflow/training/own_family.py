@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.plugins import objects
 from ai_workflow.plugins.names import CodePath
 from ai_workflow.training import contributions
-from ai_workflow.training.contributions import Contributions, Model
+from ai_workflow.training.contributions import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +63,8 @@ class OwnFamily:
         function = contributions.of(predict)
         if function is not None and not callable(function):
             raise StageError(f"{self._label}: contributions of the loaded model is {_type(function)}, no method", _DOCS)
-        explain = by_rows(_contributions, self._label, function) if function is not None else None
-        return Model(by_rows(_predict, self._label, predict), explain)
+        explain = by_rows(_CONTRIBUTIONS.compute, self._label, function) if function is not None else None
+        return Model(by_rows(_PREDICTIONS.compute, self._label, predict), explain)
 
     def importance(self, model: bytes) -> list[float]:
         """Return the shares of all features; empty if the module has no `importance`."""
@@ -158,32 +159,41 @@ class OwnTrainer:
         return result
 
 
-def _predict(label: str, predict: Predict, x: np.ndarray) -> np.ndarray:
-    """Return the predictions of own code, which must be numbers with one entry or line for each row."""
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class _RowResults:
+    """Numbers that own code returns for rows: names of the call and of the result, dimensions, and the remedy."""
 
-    with objects.calls(label, "the prediction"):
-        output = np.asarray(predict(x))
-    if output.ndim not in (1, 2) or len(output) != len(x) or output.dtype.kind not in "fiu":
-        raise StageError(
-            f"{label}: the prediction for {len(x)} rows is {output.dtype} of shape {output.shape}",
-            "Return (n, classes) probabilities, or (n,) values for a regression",
-        )
-    return output
+    call: str
+    name: str
+    dimensions: tuple[int, ...]
+    remedy: str
+
+    def compute(self, label: str, function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+        """Return the results, one entry or line for each row.
+
+        Raises:
+            StageError: the code raises, or returns something else.
+        """
+        import numpy as np
+
+        with objects.calls(label, self.call):
+            output = np.asarray(function(x))
+        if output.ndim not in self.dimensions or len(output) != len(x) or output.dtype.kind not in "fiu":
+            raise StageError(
+                f"{label}: the {self.name} for {len(x)} rows: {output.dtype} of shape {output.shape}", self.remedy
+            )
+        return output
 
 
-def _contributions(label: str, function: Contributions, x: np.ndarray) -> np.ndarray:
-    """Return the contributions of own code, which must be numbers with an entry for each row."""
-    import numpy as np
-
-    with objects.calls(label, "contributions"):
-        output = np.asarray(function(x))
-    if output.ndim not in (2, 3) or len(output) != len(x) or output.dtype.kind not in "fiu":
-        raise StageError(
-            f"{label}: the contributions for {len(x)} rows are {output.dtype} of shape {output.shape}",
-            "Return (n, classes, features + 1), or (n, features + 1) for a regression; the base value is last",
-        )
-    return output
+_PREDICTIONS = _RowResults(
+    "the prediction", "prediction", (1, 2), "Return (n, classes) probabilities, or (n,) values for a regression"
+)
+_CONTRIBUTIONS = _RowResults(
+    "contributions",
+    "contributions",
+    (2, 3),
+    "Return (n, classes, features + 1), or (n, features + 1) for a regression; the base value is last",
+)
 
 
 def _in_tiles(

@@ -18,7 +18,7 @@ from ai_workflow.alerting.messages.markup import PLAIN, Style
 from ai_workflow.alerting.messages.notification import Alert, Notification
 from ai_workflow.alerting.messages.rendering import render
 from ai_workflow.alerting.messages.sanitize import clean
-from ai_workflow.errors import AiWorkflowError, StageError
+from ai_workflow.errors import StageError
 from ai_workflow.plugins import names, objects
 from ai_workflow.plugins.names import CodePath
 from ai_workflow.secret_values import scrub
@@ -161,9 +161,7 @@ def code_path(kind: str) -> CodePath:
     Raises:
         AiWorkflowError: no entry point has this name.
     """
-    if path := names.path("channels", kind):
-        return path
-    raise AiWorkflowError(f"{_KEY}: there is no channel {kind}. Install the package whose entry point has this name")
+    return names.required_path("channels", kind, f"{_KEY}: there is no channel")
 
 
 def _seconds(value: float) -> float:
