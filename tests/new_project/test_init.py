@@ -88,7 +88,7 @@ def test_interrupted_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     ("origin", "expected"),
     [
         (None, rf"ai-workflow=={re.escape(template.version())}"),
-        ('{"url": "file:///src", "dir_info": {"editable": true}}', rf"ai-workflow=={re.escape(template.version())}"),
+        ('{"url": "file:///src", "dir_info": {"editable": true}}', r"ai-workflow @ file:///src"),
         ('{"url": "file:///a.whl", "archive_info": {}}', r"ai-workflow @ file:///a\.whl"),
         (
             '{"url": "https://git.example/a.git", "vcs_info": {"vcs": "git", "commit_id": "0a1b"}}',

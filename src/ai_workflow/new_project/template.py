@@ -29,7 +29,7 @@ def requirement() -> str:
     if "vcs_info" in origin:
         vcs = origin["vcs_info"]
         return f"{PACKAGE} @ {vcs['vcs']}+{origin['url']}@{vcs['commit_id']}"
-    if "archive_info" in origin:
+    if "url" in origin:
         return f"{PACKAGE} @ {origin['url']}"
     return f"{PACKAGE}=={version()}"
 
