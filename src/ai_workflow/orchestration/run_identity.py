@@ -11,14 +11,19 @@ from ai_workflow.telemetry import logs, trace_context
 
 # Flows that process a table; the others are maintenance.
 WORK = ("training", "scoring")
-# Random names of Prefect; other names were set by a person, and stay.
-_RANDOM_NAME = re.compile(r"[A-Za-z]+-[a-z]+|[A-Z][a-z]+-[A-Z][a-z]+")
+# Names that Prefect invents: `wise-lynx` by its API, `Rustic-Vicuña` by its UI. Others are of a person, and stay.
+_INVENTED_NAME = re.compile(r"[A-Za-z]+-[a-z]+|[A-Z][a-z]+-[A-Z][^\W\d_]+")
 log = logs.logger("flow")
 
 
 def kind(flow: str) -> str:
     """Return the kind of a flow, `work` or `upkeep`, which is a tag of its runs."""
     return "work" if flow in WORK else "upkeep"
+
+
+def is_invented(name: str) -> bool:
+    """Tell whether a name of a flow run has the form of those that Prefect invents."""
+    return _INVENTED_NAME.fullmatch(name) is not None
 
 
 async def show(flow: str, pipeline: str | None, environment: str | None, trace_id: str) -> None:
@@ -37,7 +42,7 @@ async def show(flow: str, pipeline: str | None, environment: str | None, trace_i
         return
     run = context.flow_run
     name = run.name
-    if _RANDOM_NAME.fullmatch(run.name):
+    if is_invented(run.name):
         name = " ".join(filter(None, (flow, pipeline, trace_context.short(trace_id))))
     labels = {"pipeline": pipeline, "environment": environment, "kind": kind(flow)}
     tags = sorted({*run.tags, *(f"{key}:{value}" for key, value in labels.items() if value)})
