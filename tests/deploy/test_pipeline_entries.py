@@ -192,3 +192,18 @@ def test_options_of_a_pipeline_outside_of_the_folder_are_refused(
     path.write_text(PIPELINE.format("other") + "deployments:\n  training: {interval: 60}\n")
     assert exit_code(["config", "check", "--pipeline", str(path)]) == 2
     assert "deployments has no effect, because there is no pipelines/other/pipeline.yaml" in capsys.readouterr().err
+
+
+def test_channel_of_an_unknown_pipeline_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIW_ROOT", str(folder))
+    layer = folder / "chat.yaml"
+    monkeypatch.setenv("AIW_CONFIG", str(layer))
+    channel = "{{name: {0}, kind: wecom, url: 'https://x.example/send?key=k', pipelines: [{1}]}}"
+    chats = [channel.format("all", ""), channel.format("credit", "credit"), channel.format("sales", "credit, sale")]
+    layer.write_text(f"chat: [{', '.join(chats)}]\n")
+    assert exit_code(["config", "check"]) == 2
+    error = capsys.readouterr().err
+    assert "chat.2.pipelines: there is no pipeline sale; there are: credit, sales, sample" in error
+    assert "chat.1.pipelines" not in error

@@ -182,7 +182,7 @@ def _response(result: DeliveryResult) -> Response:
     if result.unreached:
         content["result"] = result.status
         content["no_channel"] = result.unreached
-        content["error"] = "no channel of chat accepts these alerts. Add one to chat, or widen its severities."
+        content["error"] = "no channel of chat accepts these alerts. Add one to chat, or widen severities or pipelines."
     if result.failed:
         return _json_response(content, 503)
     return _json_response(content, 422 if result.unreached and not result.delivered else 200)

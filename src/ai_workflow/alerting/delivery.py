@@ -71,7 +71,10 @@ class Delivery:
         unreached = notification.filter(lambda alert: not any(outbox.accepts(alert) for outbox in self._outboxes))
         if unreached.alerts:
             log.error(
-                "no chat channel accepts severity %s: %s reaches no channel", _severities(unreached), notification.group
+                "no chat channel accepts severity %s%s: %s reaches no channel",
+                _severities(unreached),
+                _of_pipelines(unreached),
+                notification.group,
             )
         considered = outboxes if channel else self._outboxes
         problems = await asyncio.gather(
@@ -100,3 +103,8 @@ class Delivery:
 
 def _severities(notification: Notification) -> str:
     return ", ".join(sorted({alert.severity or "none" for alert in notification.alerts}))
+
+
+def _of_pipelines(notification: Notification) -> str:
+    names = sorted({alert.labels["pipeline"] for alert in notification.alerts if "pipeline" in alert.labels})
+    return f" of pipeline {', '.join(names)}" if names else ""

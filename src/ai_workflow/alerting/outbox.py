@@ -15,7 +15,7 @@ from ai_workflow.alerting.delivery_log import DeliveryLog
 from ai_workflow.alerting.messages.notification import MAX_ALERTS, Alert, Notification, Status, merge
 from ai_workflow.alerting.messages.sanitize import clean
 from ai_workflow.alerting.rate_limiter import RateLimiter
-from ai_workflow.config.settings.chat import Channel
+from ai_workflow.config.settings.chat import SEVERITIES, Channel
 from ai_workflow.telemetry import metrics
 from ai_workflow.telemetry.logs import logger
 
@@ -74,12 +74,11 @@ class Outbox:
         return ChannelState(len(self._pending), self._problem, self._failing_since)
 
     def accepts(self, alert: Alert) -> bool:
-        """Return whether the channel accepts this severity.
-
-        An unknown severity is accepted by all channels.
-        """
-        is_known = alert.severity in ("page", "ticket", "chat")
-        return not is_known or alert.severity in self.channel.severities
+        """Return whether the channel accepts this severity and pipeline; it accepts any unknown severity."""
+        pipelines = self.channel.pipelines
+        if pipelines and alert.labels.get("pipeline") not in pipelines:
+            return False
+        return alert.severity not in SEVERITIES or alert.severity in self.channel.severities
 
     async def deliver(self, notification: Notification, seconds: float) -> str:
         """Deliver a notification; return the problem, or an empty text.

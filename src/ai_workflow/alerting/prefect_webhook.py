@@ -26,6 +26,7 @@ TEMPLATE = """{
   "name": {{ (flow_run.name if flow_run else event.resource.name) | string | tojson }},
   "flow": {{ (flow.name if flow else "") | tojson }},
   "deployment": {{ (deployment.name if deployment else "") | tojson }},
+  "tags": {{ (flow_run.tags if flow_run else []) | list | tojson }},
   "flow_run_id": {{ (flow_run.id if flow_run else "") | string | tojson }},
   "state": {{ (flow_run.state.name if flow_run else "") | tojson }},
   "message": {{ (flow_run.state.message if flow_run else "") | string | tojson }},
@@ -33,6 +34,7 @@ TEMPLATE = """{
   "url": {{ (flow_run | ui_url if flow_run else "") | string | tojson }}
 }"""
 _MAX_CHARACTERS = 100_000
+_PIPELINE_TAG = "pipeline:"
 
 
 def _text(value: object) -> object:
@@ -45,7 +47,13 @@ def _text(value: object) -> object:
     return clip(value if isinstance(value, str) else json_text.line(json_text.finite(value)), _MAX_CHARACTERS)
 
 
+def _texts(value: object) -> object:
+    """Return the texts of a list; anything else gives none."""
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
 _Text = Annotated[str, BeforeValidator(_text)]
+_Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class _Webhook(BaseModel):
@@ -58,6 +66,7 @@ class _Webhook(BaseModel):
     name: _Text = ""
     flow: _Text = ""
     deployment: _Text = ""
+    tags: _Texts = ()
     flow_run_id: _Text = ""
     state: _Text = ""
     message: _Text = ""
@@ -72,7 +81,9 @@ def parse(body: bytes) -> Notification:
         InvalidBodyError: the body does not have the form of `TEMPLATE`.
     """
     webhook = request_bodies.read(_Webhook, body)
-    labels = {"flow": webhook.flow, "deployment": webhook.deployment, "run": webhook.name}
+    labels = {
+        "flow": webhook.flow, "deployment": webhook.deployment, "run": webhook.name, "pipeline": _pipeline(webhook),
+    }  # fmt: skip
     url = clean_url(webhook.url)
     alert = Alert(
         key=f"prefect/{webhook.event_id}",
@@ -92,6 +103,12 @@ def _summary(webhook: _Webhook) -> str:
     subject = webhook.name or webhook.resource
     state = webhook.state or webhook.event
     return clean(f"{subject}: {state}. {webhook.message}" if webhook.message else f"{subject}: {state}")
+
+
+def _pipeline(webhook: _Webhook) -> str:
+    """Return the pipeline of the run, empty if it is about none or several."""
+    names = {tag.removeprefix(_PIPELINE_TAG) for tag in webhook.tags if tag.startswith(_PIPELINE_TAG)}
+    return names.pop() if len(names) == 1 else ""
 
 
 def _trace_id(webhook: _Webhook) -> str:

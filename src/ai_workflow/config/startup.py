@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ai_workflow.config import environment, variables
 from ai_workflow.config.layers import project_root
-from ai_workflow.config.pipeline_folders import PipelineFolder, file_of
+from ai_workflow.config.pipeline_folders import PipelineFolder, file_of, names
 from ai_workflow.config.settings import Deployments, chat_urls
 from ai_workflow.config.settings.service import same_tokens
 from ai_workflow.errors import AiWorkflowError
@@ -35,7 +35,7 @@ def check(loaded: Loaded, env: Mapping[str, str], unused: Iterator[str] | None =
     without_effect = variables.unused_by_all(loaded, env) if unused is None else unused
     problems = [
         *without_effect, *environment.problems_of(env), *_apprise(loaded), *_tokens(loaded, env),
-        *deployments_without_effect(loaded, env),
+        *deployments_without_effect(loaded, env), *_unknown_pipelines(loaded, env),
     ]  # fmt: skip
     if problems:
         raise StartError("\n".join(dict.fromkeys(problems)))
@@ -48,6 +48,18 @@ def _apprise(loaded: Loaded) -> Iterator[str]:
         if channel.kind == "apprise" and url is not None and (problem := chat_urls.refusal_of_apprise(url)):
             key = f"chat.{number}.url"
             yield f"{loaded.origin(key) or 'chat'}: {key}: {problem.removeprefix('url ')}"
+
+
+def _unknown_pipelines(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
+    """Yield an error for each pipeline of a channel that a project with `pipelines/` does not have."""
+    folders = names(project_root(None, env))
+    known = {loaded.settings.pipeline, *folders}
+    for number, channel in enumerate(loaded.settings.chat if folders else ()):
+        key = f"chat.{number}.pipelines"
+        for name in channel.pipelines:
+            if name not in known:
+                there_are = ", ".join(sorted(known))
+                yield f"{loaded.origin(key) or 'chat'}: {key}: there is no pipeline {name}; there are: {there_are}"
 
 
 def deployments_without_effect(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:

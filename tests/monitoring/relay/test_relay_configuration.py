@@ -44,6 +44,19 @@ def configured(file: Path) -> Server:
         ({"chat": [{"name": "a", "block": "b"}]}, "there is no ChatChannel block 'b'"),
         ({"chat": [{"name": "a", "block": "b"}, {"name": "a", "block": "c"}]}, "two channels are named a"),
         (
+            {"chat": [{"name": "a", "block": "b", "pipelines": ["credit"]}]},
+            "every channel for page, ticket, chat lists pipelines",
+        ),
+        (
+            {
+                "chat": [
+                    {"name": "a", "block": "b", "severities": ["page", "ticket"]},
+                    {"name": "b", "block": "b", "severities": ["ticket", "chat"], "pipelines": ["credit"]},
+                ]
+            },
+            "every channel for chat lists pipelines",
+        ),
+        (
             {"chat": [{"name": "a", "kind": "wecom", "url": "https://x/send?key=k", "timezone": "Mars"}]},
             "must be a time zone",
         ),

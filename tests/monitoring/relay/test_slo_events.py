@@ -104,7 +104,8 @@ def test_prefect_automation_notifications_reach_chat(folder: Path, vendors: Vend
     def told(name: str) -> list[str]:
         return [text for text in vendors.texts("slack") if name in text]
 
-    with RunningRelay(folder, [vendors.channel("slack")]) as relay:
+    of_credit = vendors.channel("discord") | {"pipelines": ["credit"]}
+    with RunningRelay(folder, [vendors.channel("slack"), of_credit]) as relay:
         block = Webhook(
             url=f"http://127.0.0.1:{relay.port}/prefect",
             headers={"authorization": f"Bearer {TOKEN}"},  # type: ignore[arg-type]
@@ -118,13 +119,15 @@ def test_prefect_automation_notifications_reach_chat(folder: Path, vendors: Vend
             emit(prefect_server)
             time.sleep(1)
         run_id = asyncio.run(fail())
-        until(lambda: bool(told("A run failed")))
+        until(lambda: bool(told("A run failed") and vendors.texts("discord")))
 
     assert 'thing "with" quotes' in told("A disk was moved")[0]
     (failed,) = told("A run failed")
     assert 'sad-run: Failed. trainer: "out of memory", line 2' in failed
     assert trace_context.short(trace_context.trace_id_of_run(run_id)) in failed
     assert f"/runs/flow-run/{run_id}|Prefect run>" in failed
+    (of_pipeline,) = vendors.texts("discord")
+    assert "sad-run" in of_pipeline
 
 
 def automate(server: Server, block_id: str, name: str, **trigger: Any) -> None:
@@ -150,7 +153,7 @@ async def fail() -> str:
     def nothing() -> None: ...
 
     async with get_client() as client:
-        made = await client.create_flow_run(nothing, name="sad-run")
+        made = await client.create_flow_run(nothing, name="sad-run", tags=["kind:work", "pipeline:credit"])
         state = Failed(message='trainer: "out of memory",\nline 2')
         await client.set_flow_run_state(made.id, state, force=True)
     return str(made.id)

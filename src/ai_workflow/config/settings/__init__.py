@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ai_workflow.config.settings.chat import Channel, Relay
+from ai_workflow.config.settings.chat import Channel, Relay, unrouted_severities
 from ai_workflow.config.settings.column import Column, ColumnType
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Fraction, Name, Scope
 from ai_workflow.config.settings.deploy import Deploy, DeploymentOptions, Deployments, Reactions
@@ -138,6 +138,11 @@ class Settings(ConfigModel):
         names = [channel.name for channel in chat]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two channels are named {', '.join(twice)}")
+        if unrouted := unrouted_severities(chat):
+            raise ValueError(
+                f"every channel for {', '.join(unrouted)} lists pipelines, so alerts about other pipelines and about "
+                "none, such as a full disk, reach no channel. Add one without pipelines"
+            )
         return chat
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -44,6 +45,9 @@ class Channel(ConfigModel):
     language: Literal["en", "zh"] = "en"
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     severities: tuple[Severity, ...] = Field(default=SEVERITIES, min_length=1)
+    pipelines: tuple[Name, ...] = Field(
+        default=(), description="only alerts about these pipelines; alerts about all, and about none, if empty"
+    )
     per_minute: int = Field(default=20, ge=1, description="messages per minute; more alerts are merged, never dropped")
     timeout_seconds: float = Field(default=8, gt=0, le=60)
 
@@ -70,6 +74,16 @@ class Channel(ConfigModel):
     def literal_url(self) -> str | None:
         """The url, None if it is a secret or in a block, which the relay checks when it opens the channel."""
         return None if self.url is None or self.url.name is not None else self.url.reveal().strip()
+
+
+def unrouted_severities(channels: Sequence[Channel]) -> list[Severity]:
+    """Return the severities whose channels all list `pipelines`, so that alerts about no pipeline reach none."""
+    return [
+        severity
+        for severity in SEVERITIES
+        if (accepting := [channel for channel in channels if severity in channel.severities])
+        and all(channel.pipelines for channel in accepting)
+    ]
 
 
 class Relay(ConfigModel):
