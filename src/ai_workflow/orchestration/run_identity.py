@@ -22,7 +22,7 @@ def kind(flow: str) -> str:
 
 
 def is_invented(name: str) -> bool:
-    """Tell whether a name of a flow run has the form of those that Prefect invents."""
+    """Return whether a name of a flow run has the form of those that Prefect invents."""
     return _INVENTED_NAME.fullmatch(name) is not None
 
 
