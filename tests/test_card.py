@@ -178,6 +178,13 @@ def test_card_names_added_stages_with_the_rows_they_dropped() -> None:
     assert "stages of own code" not in model_card.render(report())
 
 
+def test_card_names_the_features_that_derive_adds() -> None:
+    text = model_card.render(report(derived_features=["city_target", "log_income"]))
+    assert "- **features derived**: `city_target`, `log_income`\n" in text
+    # Reports of earlier releases do not have them.
+    assert "features derived" not in model_card.render(report())
+
+
 def test_card_lists_columns_left_out_with_reasons() -> None:
     unused = {f"c{number}": "text" for number in range(22)} | {"empty": "no value in the training rows"}
     shown = model_card.render(report(unused_columns=unused))

@@ -51,11 +51,17 @@ def _facts(report: EvaluationReport) -> str:
         **_calibration(report),
         "features": f"{report['features']} from {report['columns']} columns",
         "columns used": _shortened([markdown.code(name) for name in report["used_columns"]]),
+        **_derived(report),
         "columns left out": unused_columns(report),
         "trace": f"`{report['trace_id']}`",
         "data": f"`{report['data']}`",
     }
     return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
+
+
+def _derived(report: EvaluationReport) -> dict[str, str]:
+    names = report.get("derived_features", [])
+    return {"features derived": _shortened([markdown.code(name) for name in names])} if names else {}
 
 
 def _hyperparameters(report: EvaluationReport) -> str:

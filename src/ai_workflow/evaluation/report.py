@@ -79,11 +79,11 @@ class TrainingSummary(TypedDict):
 
     `left_out` counts rows of the source that are not in the clean data; reports of earlier releases do not have it.
     `stages` is {added stage: rows that it dropped}.
-    `used_columns` are the inputs of the features, `unused_columns` is {column: reason} for the other columns, and
-    `undeclared` are those typed by their values. `holdout` describes the rows held out, `hyperparameters` are the
-    settings of the trainer that differ from their defaults, and `period` has the first and the last time of the
-    training rows if there is a timestamp. `reduced` is {quantity: [requested, used]} where memory ran short, and
-    `losses` are pairs of step and loss.
+    `used_columns` are the inputs of the features, `derived_features` the names of those that `features.derive` adds,
+    `unused_columns` is {column: reason} for the other columns, and `undeclared` are those typed by their values.
+    `holdout` describes the rows held out, `hyperparameters` are the settings of the trainer that differ from their
+    defaults, and `period` has the first and the last time of the training rows if there is a timestamp. `reduced` is
+    {quantity: [requested, used]} where memory ran short, and `losses` are pairs of step and loss.
     """
 
     pipeline: str
@@ -104,6 +104,7 @@ class TrainingSummary(TypedDict):
     left_out: LeftOut
     stages: NotRequired[dict[str, int]]
     used_columns: list[str]
+    derived_features: NotRequired[list[str]]
     unused_columns: dict[str, str]
     undeclared: list[str]
     features: int

@@ -1,4 +1,4 @@
-"""Features that a pipeline file derives from columns without code: ratio, difference, logarithm and bins.
+"""Features that a pipeline file derives from columns without code: ratio, difference, logarithm, bins and encodings.
 
 A version keeps the declaration with its edges, and the number of the formula's definition: the formula of a number
 never changes, so that a later release computes the same features.
@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow.errors import StageError
+from ai_workflow.features.encodings import target_encoding
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ai_workflow.config.settings import DerivedFeature
     from ai_workflow.datasets.column_profile import ColumnProfile
+    from ai_workflow.features.spec import OwnFunction
 
 # Number of the definitions below.
 DEFINITION = "formula-1"
@@ -65,8 +67,16 @@ def fit(
     return formula
 
 
-def function(formula: Mapping[str, Any]) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Return the function that computes a formula for rows; an infinite result is missing."""
+def definition(formula: Mapping[str, Any]) -> str:
+    """Return the number of the definition of a formula."""
+    return target_encoding.DEFINITION if formula["kind"] == "target" else DEFINITION
+
+
+def function(own: OwnFunction) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return the function that computes the formula of a version for rows; an infinite result is missing."""
+    formula = own["formula"]
+    if formula["kind"] == "target":
+        return target_encoding.function(formula["column"], own["state"], own["columns"])
     return lambda rows: _values(formula, rows).rename(formula["name"]).to_frame()
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import DerivedFeature
+from ai_workflow.config.settings import DerivedFeature, TargetEncoding
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import SOURCE, Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.features import column_formulas, own_features, transform
+from ai_workflow.features.encodings.target_encoding import TargetEncoders
 from ai_workflow.features.function_inputs import FunctionInputs
 from ai_workflow.features.own_features import KEY, FittedFeature, OwnFeatures
 from ai_workflow.json_text import NonFiniteNumberError
@@ -38,6 +39,7 @@ def add(
     derive: Sequence[str | DerivedFeature],
     max_categories: int,
     min_count: int,
+    encoders: TargetEncoders,
 ) -> FeatureSpec:
     """Return a spec with the features of functions after its own.
 
@@ -48,6 +50,7 @@ def add(
         derive: dotted paths or entry points of the functions, and features derived from columns.
         max_categories: the number of most frequent texts with an index of their own.
         min_count: rarer texts share the index of unseen texts.
+        encoders: the target encodings of `derive`.
 
     Raises:
         StageError: a function fails on a sample of the rows, its result for a row depends on other rows, or a feature
@@ -58,7 +61,10 @@ def add(
     derived: list[OwnFunction] = []
     features: list[Feature] = []
     for item in derive:
-        own = _formula(item, inputs, spec) if not isinstance(item, str) else _own_code(item, store, dataset, spec)
+        if isinstance(item, TargetEncoding):
+            own = _encoding(item, encoders)
+        else:
+            own = _own_code(item, store, dataset, spec) if isinstance(item, str) else _formula(item, inputs, spec)
         kinds = _check(own, inputs, sample)
         used = {*dataset.info["schema"], *(each["name"] for each in [*spec["features"], *features])}
         _check_names(own["path"], kinds, used)
@@ -83,6 +89,18 @@ def _formula(item: DerivedFeature, inputs: FunctionInputs, spec: FeatureSpec) ->
     }
 
 
+def _encoding(item: TargetEncoding, encoders: TargetEncoders) -> OwnFunction:
+    formula = {**item.model_dump(mode="json"), "name": item.feature}
+    label = column_formulas.label(formula)
+    return {
+        "path": label,
+        "code": column_formulas.definition(formula),
+        "columns": encoders.columns(item.feature),
+        "formula": formula,
+        "state": _as_json(f"{KEY} {label}", "state", encoders.states[item.feature]),
+    }
+
+
 def _own_code(path: str, store: Store, dataset: Dataset, spec: FeatureSpec) -> OwnFunction:
     own: OwnFunction = {"path": path, "code": own_features.code_of(path), "columns": []}
     function = own_features.load(path)
@@ -102,16 +120,25 @@ def _state(path: str, function: FittedFeature, store: Store, dataset: Dataset, s
     parts = (inputs.decode(inputs.encode(frame)) for frame in _training_rows(store, dataset, spec) if len(frame))
     with objects.calls(label, "fit"):
         state = function.fit(parts)
+    return _as_json(label, "result of fit", state)
+
+
+def _as_json(label: str, what: str, state: Any) -> Any:
+    """Return a state as it is after writing and reading.
+
+    Raises:
+        StageError: it is no JSON or too large.
+    """
     try:
         text = json_text.line(state)
     except (NonFiniteNumberError, TypeError, ValueError, RecursionError) as error:
         remedy = (
             "Return dicts with text keys, lists, texts, finite numbers and None; a numpy number as float(x) or int(x)"
         )
-        raise StageError(f"{label}: the result of fit is not JSON: {error}", remedy) from error
+        raise StageError(f"{label}: the {what} is not JSON: {error}", remedy) from error
     if len(text) > _MAX_STATE:
         raise StageError(
-            f"{label}: the result of fit has {len(text):,} characters as JSON, at most {_MAX_STATE:,} are kept",
+            f"{label}: the {what} has {len(text):,} characters as JSON, at most {_MAX_STATE:,} are kept",
             "Keep less, such as the most frequent values only",
         )
     return json.loads(text)

@@ -148,7 +148,7 @@ def bound(function: Any, state: Any) -> Callable[[pd.DataFrame], Any]:
 def load_trained(own: OwnFunction) -> Callable[[pd.DataFrame], Any]:
     """Import a function of a version, whose code must be that of its training."""
     if "formula" in own:
-        function, code = column_formulas.function(own["formula"]), column_formulas.DEFINITION
+        function, code = column_formulas.function(own), column_formulas.definition(own["formula"])
     else:
         try:
             function, code = bound(load(own["path"]), own.get("state")), code_of(own["path"])

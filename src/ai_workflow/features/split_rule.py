@@ -77,3 +77,14 @@ def _class_limits(store: Store, clean: Dataset, target: str, share: float) -> di
         if count:
             limits[name] = int(ordered[count - 1])
     return limits
+
+
+def training_columns(rule: SplitRule, weight: str | None, roles: tuple[str | None, ...]) -> list[str]:
+    """Return the columns without a role that only the training needs, and that are no features.
+
+    Args:
+        rule: the rule of the split.
+        weight: the column of weights.
+        roles: the target, id and timestamp columns.
+    """
+    return [name for name in (rule.get("group"), rule.get("column"), weight) if name and name not in roles]

@@ -29,6 +29,7 @@ from ai_workflow.features import (
     training_statistics,
     transform,
 )
+from ai_workflow.features.encodings.target_encoding import TargetEncoders
 from ai_workflow.runtime import memory_pressure, partition_threads
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.file_ref import FileRecord
@@ -38,7 +39,6 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ai_workflow.datasets.split import SplitRule
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.preprocessor import CleanData
 
@@ -95,7 +95,7 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     """
     dataset = Dataset.load(store, clean)
     rule = split_rule.fit(store, dataset, roles.split, roles.holdout, roles.target, roles.timestamp)
-    only_training = _training_columns(rule, roles)
+    only_training = split_rule.training_columns(rule, roles.weight, (roles.target, roles.id, roles.timestamp))
     statistics, shifts = training_statistics.compute(store, dataset, rule, roles.target, roles.task)
     columns = dataset.info["schema"]
     inputs = {name: declared for name, declared in columns.items() if name not in only_training}
@@ -131,11 +131,15 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
     warnings = [*statistics["warnings"], *_doubts(spec, is_target_declared=roles.is_target_declared)]
+    encoders = None
     if options.derive:
-        spec = function_fit.add(store, dataset, spec, options.derive, options.max_categories, options.min_count)
+        encoders = TargetEncoders(store, dataset, spec, options.encodings)
+        spec = function_fit.add(
+            store, dataset, spec, options.derive, options.max_categories, options.min_count, encoders
+        )
     for warning in warnings:
         log.warning("%s", warning)
-    return _transform_all(store, dataset, spec, warnings)
+    return _transform_all(store, dataset, spec, warnings, encoders)
 
 
 def _doubts(spec: FeatureSpec, *, is_target_declared: bool) -> list[str]:
@@ -147,12 +151,6 @@ def _doubts(spec: FeatureSpec, *, is_target_declared: bool) -> list[str]:
         *(class_names.warnings(spec["target"], classes) if classes else []),
         *epochs.warnings(spec["statistics"], integers),
     ]
-
-
-def _training_columns(rule: SplitRule, roles: ColumnRoles) -> list[str]:
-    """Return the columns without a role that only the training needs, and that are no features."""
-    columns = [rule.get("group"), rule.get("column"), roles.weight]
-    return [name for name in columns if name and name not in (roles.target, roles.id, roles.timestamp)]
 
 
 @stage("feature_engineering")
@@ -176,12 +174,15 @@ def read_spec(store: Store, featured: FeatureData) -> FeatureSpec:
     return spec
 
 
-def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: list[str]) -> FeatureData:
+def _transform_all(
+    store: Store, dataset: Dataset, spec: FeatureSpec, warnings: list[str], encoders: TargetEncoders | None = None
+) -> FeatureData:
+    """Transform all partitions; with `encoders` the target encodings of the training rows are out of fold."""
     data = json_text.document(spec)
     spec_fingerprint = hashlib.sha256(data).hexdigest()[: fingerprint.LENGTH]
     ref = store.write(f"{partitions.FOLDER}/features/spec-{spec_fingerprint}.json", data)
     parts = partition_threads.ordered_map(
-        lambda part: _transform(store, part, spec, spec_fingerprint), dataset.partitions, "partitions"
+        lambda part: _transform(store, part, spec, spec_fingerprint, encoders), dataset.partitions, "partitions"
     )
     message = f"{len(spec['features'])} features generated"
     log.info(message)
@@ -190,13 +191,18 @@ def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: 
     return {**result, "features": features, "spec": ref.to_json(), "message": message, "warnings": warnings}
 
 
-def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprint: str) -> Partition:
+def _transform(
+    store: Store, part: Partition, spec: FeatureSpec, spec_fingerprint: str, encoders: TargetEncoders | None
+) -> Partition:
     own = own_features.references_of(spec)
-    key = fingerprint.of("features", fingerprint.code_version(__name__, *own), part.sha256, spec_fingerprint)
+    training = encoders.digests if encoders else []
+    key = fingerprint.of("features", fingerprint.code_version(__name__, *own), part.sha256, spec_fingerprint, *training)
 
     def compute(stem: str) -> PartitionRecord:
         def write(rows: int) -> Partition:
-            tables = (to_features(table, spec, part.source) for table in partitions.table_slices(store, part, rows))
+            tables = (
+                to_features(table, spec, part.source, encoders) for table in partitions.table_slices(store, part, rows)
+            )
             few = [SOURCE, *feature_columns.with_few_values(spec)]
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source, dictionary=few)
 
@@ -205,14 +211,18 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
     return Partition(**partition_cache.cached(store, "features", key, compute))
 
 
-def to_features(rows: pa.Table, spec: FeatureSpec, source: str = "") -> pa.Table:
+def to_features(
+    rows: pa.Table, spec: FeatureSpec, source: str = "", encoders: TargetEncoders | None = None
+) -> pa.Table:
     """Return features with `__row`, `__source` and `__id`; with `__target` and `__holdout` if there is a target.
 
     A split by groups adds `__group`, a column of weights `__weight`. `source` is the file of rows without `__source`.
+    With `encoders` the target encodings of training rows are out of fold.
     """
     import pyarrow as pa
 
     columns = {name: rows[name] for name in (ROW, SOURCE, ID) if name in rows.column_names}
+    features = feature_columns.build(rows, spec)
     if spec["target"] in rows.column_names:
         rule = spec["split"]
         names = [*split.input_columns(rule), *(name for name in (SOURCE,) if name in rows.column_names)]
@@ -220,10 +230,13 @@ def to_features(rows: pa.Table, spec: FeatureSpec, source: str = "") -> pa.Table
         columns[TARGET] = _target(rows[spec["target"]], spec["classes"])
         if weight := spec.get("weight"):
             columns[WEIGHT] = rows[weight].cast(pa.float64())
-        columns[HOLDOUT] = pa.array(split.is_holdout(frame, rule, source))
+        is_held_out = split.is_holdout(frame, rule, source)
+        columns[HOLDOUT] = pa.array(is_held_out)
+        if encoders:
+            features = encoders.replace(rows, features, is_held_out)
         if "group" in rule:
             columns[GROUP] = pa.array(split.group_keys(frame, rule), pa.string())
-    return pa.table({**columns, **feature_columns.build(rows, spec)})
+    return pa.table({**columns, **features})
 
 
 def _target(values: pa.ChunkedArray, classes: list[str] | None) -> pa.ChunkedArray:

@@ -46,6 +46,7 @@ def of(
             "duplicates": clean["duplicates"],
         },
         "used_columns": transform.input_columns(spec),
+        "derived_features": [feature["name"] for feature in spec["features"] if feature.get("derived")],
         "unused_columns": _unused_columns(spec),
         "undeclared": info.get("undeclared", []),
         "stages": info.get("stages", {}),

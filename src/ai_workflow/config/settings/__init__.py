@@ -12,7 +12,7 @@ from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel,
 from ai_workflow.config.settings.deploy import Deploy, DeploymentOptions, Deployments, Reactions
 from ai_workflow.config.settings.environment import Database, Engine, Logging, Model, StoreSection
 from ai_workflow.config.settings.evaluation import Evaluation
-from ai_workflow.config.settings.features import DerivedFeature, FeatureOptions
+from ai_workflow.config.settings.features import DerivedFeature, FeatureOptions, TargetEncoding
 from ai_workflow.config.settings.operations import Monitoring, Promotion, Recovery, Retention
 from ai_workflow.config.settings.service import Inference, PredictionLog, Service
 from ai_workflow.config.settings.source import (
@@ -87,6 +87,7 @@ __all__ = [
     "Stages",
     "StoreSection",
     "TableSource",
+    "TargetEncoding",
     "Trainer",
 ]
 
@@ -159,6 +160,7 @@ class Settings(ConfigModel):
             raise ValueError("target must not be the id or the timestamp column")
         self._check_split()
         self._check_weights()
+        self._check_encodings()
         roles = {
             "target": self.target,
             "id": self.id,
@@ -202,6 +204,12 @@ class Settings(ConfigModel):
             raise ValueError("trainer.calibration is not for regression")
         if self.task == "classification" and self.trainer.loss is not None:
             raise ValueError("trainer.loss is for regression only")
+
+    def _check_encodings(self) -> None:
+        roles = {self.target: "target", self.id: "id", self.timestamp: "timestamp", self.trainer.weight: "weight"}
+        for number, item in enumerate(self.features.derive):
+            if isinstance(item, TargetEncoding) and item.column in roles:
+                raise ValueError(f"features.derive.{number}.column {item.column} must not be the {roles[item.column]}")
 
     def reading(self, source: Source) -> Source:
         """Return a source whose `drop` contains the columns that the schema drops."""

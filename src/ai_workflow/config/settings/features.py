@@ -105,7 +105,32 @@ class Bins(ConfigModel):
         return self.name or f"{self.column}_bin"
 
 
-DerivedFeature = Ratio | Difference | Log | Bins
+class TargetEncoding(ConfigModel):
+    """The mean target of the training rows of a category, out of fold for these rows themselves.
+
+    It is shrunk towards the mean of all training rows, which counts as much as `smoothing` rows. Of two classes it is
+    the share of the second; more classes have a feature each, `<name>_<class>`.
+    """
+
+    scope: ClassVar[Scope] = "pipeline"
+    kind: Literal["target"]
+    column: ColumnName
+    smoothing: float = Field(default=20.0, ge=0, le=1e9, description="weight of the mean of all rows, in rows")
+    folds: int = Field(default=5, ge=2, le=20, description="number of parts of the training rows")
+    name: FeatureName | None = Field(default=None, description="name of the feature; <column>_target if absent")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the feature is computed from."""
+        return (self.column,)
+
+    @property
+    def feature(self) -> str:
+        """The name of the feature, or the start of the names of the features."""
+        return self.name or f"{self.column}_target"
+
+
+DerivedFeature = Ratio | Difference | Log | Bins | TargetEncoding
 
 
 class FeatureOptions(ConfigModel):
@@ -124,6 +149,11 @@ class FeatureOptions(ConfigModel):
     def functions(self) -> tuple[str, ...]:
         """The feature functions of own code."""
         return tuple(item for item in self.derive if isinstance(item, str))
+
+    @property
+    def encodings(self) -> tuple[TargetEncoding, ...]:
+        """The target encodings."""
+        return tuple(item for item in self.derive if isinstance(item, TargetEncoding))
 
     @field_validator("derive")
     @classmethod

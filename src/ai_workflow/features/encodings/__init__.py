@@ -1,0 +1,1 @@
+"""Encodings of category columns that a pipeline file declares."""
