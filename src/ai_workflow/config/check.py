@@ -73,7 +73,10 @@ class Checker:
             return []
         kind = str(trainer.get("kind") or Trainer().kind)
         named = {name: value for name, value in params.items() if isinstance(name, str)}
-        messages = {("trainer", "params", name): text for name, text in trainer_params.problems(kind, named)}
+        messages = {
+            ("trainer", "params", name): text
+            for name, text in trainer_params.problems(kind, named, trainer.get("loss"))
+        }
         reported = {path[:3] for path in self.bad}
         return [self._problem(path, [text]) for path, text in messages.items() if path not in reported]
 

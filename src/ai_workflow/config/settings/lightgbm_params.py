@@ -57,6 +57,11 @@ def problems(params: dict[str, Any]) -> list[tuple[str, str]]:
     return invalid
 
 
+def set_by_loss(params: dict[str, Any]) -> str | None:
+    """Return the parameter, as written, that the losses `huber` and `quantile` set; None if it is not given."""
+    return next((alias for alias in params if NAMES.get(alias) == "alpha"), None)
+
+
 def refusal(alias: str, names: dict[str, str]) -> tuple[str, str] | None:
     """Return why a parameter cannot be set, and the remedy; None if it can."""
     if alias not in names:
