@@ -9,6 +9,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
+from ai_workflow.config import project
 from ai_workflow.orchestration.flow_definition import maintenance_flow
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.maintenance.maintenance_run import MaintenanceRun
@@ -37,6 +38,7 @@ async def drill(run: MaintenanceRun, what: Literal["message", "failure"] = "mess
         resource={
             "prefect.resource.id": f"ai-workflow.drill.{run.settings.environment}.{pipeline}",
             "prefect.resource.name": f"drill of {pipeline}",
+            **project.event_labels(run.settings.environment),
         },
         payload={"says": MESSAGE, "flow_run_id": str(flow_run.id), "trace_id": trace_context.current() or ""},
     )

@@ -46,4 +46,4 @@ async def reaction(
         log.info("no action for the breach: %s", reason)
         return FlowResult(reason, {"what": None})
     deployment = training if action == "training" else promotion
-    return await breaches.start(run, breach, action, deployment or f"{action}/{run.deployment or action}")
+    return await breaches.start(run, breach, action, deployment or run.deployment(action))

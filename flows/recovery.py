@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
+from ai_workflow.orchestration import owner_label
 from ai_workflow.orchestration.flow_definition import maintenance_flow
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.maintenance import pending_approvals
@@ -27,7 +28,8 @@ async def recovery(run: MaintenanceRun) -> FlowResult:
         environment: name of `config/<environment>.yaml`, also for runs that were started without one.
     """
     async with get_client() as client:
-        runs = RunLookup(client, run.settings, run.request.environment, str(flow_run.id))
+        label = owner_label.current() if deployment.id else None
+        runs = RunLookup(client, run.settings, run.request.environment, str(flow_run.id), label)
         with runs.exclusive() as is_exclusive:
             if not is_exclusive:
                 log.info("another recovery is running")

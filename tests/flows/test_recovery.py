@@ -166,7 +166,7 @@ def test_orphaned_run_resumes_in_next_worker(
         first.kill()
     assert type_of(client.read_flow_run(run.id)) == StateType.RUNNING
 
-    with run_lock.exclusive(place.store, "recovery"):
+    with run_lock.exclusive(place.store, "recovery-development"):
         assert recover() == "another recovery is running"
     assert "2 actions taken" in recover(2)
     waiting = client.read_flow_run(run.id)

@@ -6,6 +6,8 @@ A failure to emit them does not affect the chat channels.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ai_workflow.alerting.breaches import BreachChange, Breaches
@@ -26,9 +28,13 @@ class EventEmitter:
 
     Args:
         retry_delays: seconds to wait before each attempt.
+        labels: labels of the resource of each event, such as its environment.
     """
 
-    def __init__(self, retry_delays: tuple[float, ...] = _RETRY_DELAYS) -> None:
+    def __init__(
+        self, retry_delays: tuple[float, ...] = _RETRY_DELAYS, labels: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._labels = labels
         self._breaches, self._retry_delays = Breaches(), retry_delays
         self._queue: asyncio.Queue[BreachChange] = asyncio.Queue(_MAX_QUEUE_LENGTH)
         counter = metrics.get("slo_events_total")
@@ -54,7 +60,7 @@ class EventEmitter:
             problem = ""
             for pause in self._retry_delays:
                 await asyncio.sleep(pause)
-                problem = await _try_emit(change)
+                problem = await _try_emit(change, self._labels)
                 if not problem:
                     break
             if problem:
@@ -79,11 +85,11 @@ def is_api_configured() -> bool:
     return bool(PREFECT_API_URL.value())
 
 
-async def _try_emit(change: BreachChange) -> str:
+async def _try_emit(change: BreachChange, labels: Mapping[str, str]) -> str:
     """Emit one event; return the problem, or an empty text."""
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await _emit(change)
+            await _emit(change, labels)
     except TimeoutError:
         return f"no response from Prefect within {_TIMEOUT_SECONDS:g} s"
     except Exception as error:
@@ -91,11 +97,11 @@ async def _try_emit(change: BreachChange) -> str:
     return ""
 
 
-async def _emit(change: BreachChange) -> None:
+async def _emit(change: BreachChange, labels: Mapping[str, str]) -> None:
     from prefect.events.clients import get_events_client
     from prefect.events.schemas.events import Event
 
-    resource: Any = change.resource.as_prefect(change.alert.severity)
+    resource: Any = {**change.resource.as_prefect(change.alert.severity), **labels}
     event = Event(id=change.id, event=f"ai-workflow.slo.{change.kind}", resource=resource, payload=change.payload())
     # With a checkpoint for every event, the client raises an error if the event is lost.
     async with get_events_client(reconnection_attempts=0, checkpoint_every=1) as client:

@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import uvicorn
 
@@ -42,6 +43,7 @@ class Server:
         channels: chat channels.
         fetch: returns a secret before the environment is read, or None.
         fetch_block: returns the fields of a ChatChannel block.
+        labels: labels of the events of SLO breaches.
 
     Raises:
         AiWorkflowError: a secret or block is missing, or a URL does not belong to its vendor.
@@ -53,7 +55,9 @@ class Server:
         channels: tuple[Channel, ...],
         fetch: Fetch | None = None,
         fetch_block: FetchBlock | None = None,
+        labels: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self._labels = labels
         self._relay = relay
         self._origins = Origins.of(os.environ)
         self._token = relay.token.reveal(fetch) if relay.token else None
@@ -76,7 +80,7 @@ class Server:
         delivery = Delivery(
             self._relay, delivery_log, [Outbox(channel, backend, delivery_log) for channel, backend in self._backends]
         )
-        emitter = events.EventEmitter() if events.is_api_configured() else None
+        emitter = events.EventEmitter(labels=self._labels) if events.is_api_configured() else None
         if emitter is None:
             log.info("no Prefect API is configured (PREFECT_API_URL), so SLO breaches are not emitted as events")
         retries = RetryQueue(delivery)

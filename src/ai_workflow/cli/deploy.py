@@ -32,6 +32,7 @@ def deploy(
     relay_url: str | None = None,
     prune: bool = False,
     take_over: bool = False,
+    exclusive: bool = False,
 ) -> int:
     """Set up work pool, queues, variables, blocks, deployments and automations on the server of PREFECT_API_URL.
 
@@ -45,7 +46,8 @@ def deploy(
         git_token_block: Secret block with an access token for the repository.
         relay_url: URL at which the server reaches the relay; deploy.relay_url if not given.
         prune: Remove deployments and automations of this project that are no longer in the file.
-        take_over: Replace the pipeline, environment or project that owns the server.
+        take_over: Replace the owner of this environment, or else the first owner of the server.
+        exclusive: Reject a server that another environment or project owns, instead of deploying beside it.
     """
     report = BootstrapReport()
     file = file or project.path("prefect.yaml")
@@ -58,7 +60,7 @@ def deploy(
         settings = _with_relay(loaded.settings, relay_url)
         source = _source(file, options, settings, git, ref, git_token_block)
         prefect_settings.require_url(Path("var"))
-        asyncio.run(run(file, settings, source, report, prune=prune, take_over=take_over))
+        asyncio.run(run(file, settings, source, report, prune=prune, take_over=take_over, exclusive=exclusive))
     except OwnershipError:
         raise
     except AiWorkflowError as error:
@@ -87,6 +89,7 @@ def _source(
         pipeline=settings.pipeline,
         environment=settings.environment,
         environments=layers.environments(project.root()),
+        name=project.name(file.resolve().parent / "prefect.yaml"),
         links=Links(server.ui_path(os.environ), settings.monitoring.grafana_url),
     )
 

@@ -10,7 +10,7 @@ from ai_workflow.alerting import routing
 from ai_workflow.cli.common_options import ConfigOptions
 from ai_workflow.cli.option_errors import invalid_options
 from ai_workflow.config import environment as environment_variables
-from ai_workflow.config import variables
+from ai_workflow.config import project, variables
 from ai_workflow.config.settings.chat import Relay
 from ai_workflow.provisioning.blocks import block_values
 from ai_workflow.telemetry import logs
@@ -42,4 +42,5 @@ def relay(*, options: ConfigOptions = _DEFAULTS, host: str | None = None, port: 
         relay_settings = Relay.model_validate({**dict(settings.relay), **overrides})
     except ValidationError as error:
         raise invalid_options(error) from None
-    Server(relay_settings, settings.chat, block_values.secret, block_values.chat).run()
+    labels = project.event_labels(settings.environment)
+    Server(relay_settings, settings.chat, block_values.secret, block_values.chat, labels).run()

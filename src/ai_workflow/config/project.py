@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ai_workflow.config.layers import INSTALLED_PROJECTS
 
 
@@ -27,6 +29,24 @@ def path(*parts: str) -> Path:
 def root() -> Path:
     """Return the folder of `prefect.yaml`, which holds the flows and the configuration of deployments."""
     return path("prefect.yaml").parent
+
+
+def name(file: Path | None = None) -> str:
+    """Return the name of the project, `name:` of its prefect.yaml; empty if there is none.
+
+    Args:
+        file: the path of prefect.yaml; that of the project if not given.
+    """
+    try:
+        document = yaml.safe_load((file or path("prefect.yaml")).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""
+    return str(document.get("name") or "") if isinstance(document, dict) else ""
+
+
+def event_labels(environment: str) -> dict[str, str]:
+    """Return the labels of the events of this project in an environment, which its automations match."""
+    return {"ai-workflow.environment": environment, "ai-workflow.project": name()}
 
 
 def module(name: str) -> Any:

@@ -109,7 +109,7 @@ def _scheduled(context: Context, url: str) -> _Intervals:
     def pipeline_of(pipeline: str | None, environment: str | None) -> str:
         return loader.load(pipeline, environment=environment).settings.pipeline
 
-    with closing(PrefectSchedules(url, context.env, pipeline_of)) as schedules:
+    with closing(PrefectSchedules(url, context.env, pipeline_of, context.environment)) as schedules:
         return schedules.expected()
 
 

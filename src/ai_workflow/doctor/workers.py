@@ -14,7 +14,7 @@ import httpx
 from ai_workflow.doctor import prefect_server
 from ai_workflow.doctor.context import Context
 from ai_workflow.doctor.finding import Finding
-from ai_workflow.exporter.prefect_client import PrefectClient, PrefectRequestError
+from ai_workflow.exporter.prefect_client import PrefectClient, PrefectRequestError, of_environment
 
 _ONLINE = "ONLINE"
 _LATE: Mapping[str, Any] = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
@@ -31,16 +31,17 @@ def check(context: Context) -> Iterator[Finding]:
         return
     try:
         with closing(prefect_server.client(context, url)) as requests:
-            yield from _pools(requests, prefect_server.shown(url))
+            yield from _pools(requests, prefect_server.shown(url), context.environment)
     except (httpx.HTTPError, httpx.InvalidURL, PrefectRequestError, ValueError) as error:
         what = f"the workers are unknown: {error or type(error).__name__}"
         yield Finding("unknown", what, prefect_server.shown(url), "Fix the finding of the Prefect server first")
 
 
-def _pools(requests: PrefectClient, url: str) -> Iterator[Finding]:
-    deployments = requests.all("/deployments/filter")
+def _pools(requests: PrefectClient, url: str, environment: str) -> Iterator[Finding]:
+    deployments = of_environment(listed := requests.all("/deployments/filter"), environment)
     pools = {pool["name"]: pool for pool in requests.all("/work_pools/filter")}
-    late = requests.all("/flow_runs/filter", _LATE)
+    others = {each.get("id") for each in listed} - {each.get("id") for each in deployments}
+    late = [run for run in requests.all("/flow_runs/filter", _LATE) if run.get("deployment_id") not in others]
     counts: dict[str, int] = defaultdict(int)
     for deployment in deployments:
         if deployment.get("work_pool_name"):

@@ -56,7 +56,7 @@ class Exporter:
         self._store = Store(settings.store.root)
         self._failures = Failures(SOURCES)
         self._stopped = threading.Event()
-        self._schedules = self._schedule_source(env)
+        self._schedules = self._schedule_source(env, settings.environment)
         models = settings.models.rpartition("/")[0]
         runs = JournalSource(self._store, self._failures)
         registry = RegistrySource(self._store, models, self._failures)
@@ -98,11 +98,11 @@ class Exporter:
         server.shutdown()
         log.info("stopped")
 
-    def _schedule_source(self, env: Mapping[str, str]) -> ScheduleSource | None:
+    def _schedule_source(self, env: Mapping[str, str], environment: str) -> ScheduleSource | None:
         url = env.get("PREFECT_API_URL")
         if not url:
             return None
-        return ScheduleSource(PrefectSchedules(url, env, _pipeline_of), self._failures)
+        return ScheduleSource(PrefectSchedules(url, env, _pipeline_of, environment), self._failures)
 
 
 def main(pipeline: Path | None, store: str | None, environment: str | None, host: str, port: int) -> None:

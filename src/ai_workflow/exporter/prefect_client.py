@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -122,3 +122,11 @@ def _certificates(env: Mapping[str, str]) -> ssl.SSLContext | bool:
         raise PrefectRequestError(
             f"PREFECT_API_SSL_CERT_FILE={file} cannot be read: {error.strerror or error}. Correct the path"
         ) from error
+
+
+def of_environment(deployments: Sequence[Mapping[str, Any]], environment: str) -> list[Mapping[str, Any]]:
+    """Return the deployments of an environment, with those that name none; all if the server has none of it."""
+    names = [(deployment.get("parameters") or {}).get("environment") for deployment in deployments]
+    if environment not in names:
+        return list(deployments)
+    return [each for each, name in zip(deployments, names, strict=True) if name in (None, "", environment)]

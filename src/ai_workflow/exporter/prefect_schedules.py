@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ai_workflow.config.layers import DEFAULT_ENVIRONMENT
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter import intervals
-from ai_workflow.exporter.prefect_client import PrefectClient, PrefectRequestError
+from ai_workflow.exporter.prefect_client import PrefectClient, PrefectRequestError, of_environment
 
 __all__ = ["PrefectRequestError", "PrefectSchedules"]
 
@@ -19,10 +20,17 @@ class PrefectSchedules:
         url: URL of the API, such as `http://host:4200/api`.
         env: environment variables with PREFECT_API_KEY or PREFECT_API_AUTH_STRING.
         pipeline_of: returns the pipeline for the flow parameters `config` and `environment`.
+        environment: the environment; deployments of others on the same server are left out.
     """
 
-    def __init__(self, url: str, env: Mapping[str, str], pipeline_of: Callable[[str | None, str | None], str]) -> None:
-        self._client = PrefectClient(url, env)
+    def __init__(
+        self,
+        url: str,
+        env: Mapping[str, str],
+        pipeline_of: Callable[[str | None, str | None], str],
+        environment: str = DEFAULT_ENVIRONMENT,
+    ) -> None:
+        self._client, self._environment = PrefectClient(url, env), environment
         self._pipeline_of = pipeline_of
 
     def expected(self) -> dict[tuple[str, str], float]:
@@ -34,7 +42,7 @@ class PrefectSchedules:
         """
         flows = {flow["id"]: flow["name"] for flow in self._client.all("/flows/filter")}
         intervals_by_flow: dict[tuple[str, str], float] = {}
-        for deployment in self._client.all("/deployments/filter"):
+        for deployment in of_environment(self._client.all("/deployments/filter"), self._environment):
             parameters = deployment.get("parameters") or {}
             try:
                 interval = _interval(deployment)
@@ -52,7 +60,7 @@ class PrefectSchedules:
         self._client.close()
 
 
-def _interval(deployment: dict[str, Any]) -> float | None:
+def _interval(deployment: Mapping[str, Any]) -> float | None:
     """Return the scheduled interval of a deployment in seconds; None without an active schedule."""
     if deployment.get("paused"):
         return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient
-from prefect.events.schemas.automations import AutomationCore
+from prefect.events.schemas.automations import AutomationCore, EventTrigger
+from prefect.events.schemas.events import ResourceSpecification
 
-from ai_workflow.provisioning.automations import PREFIX
+from ai_workflow.provisioning import automations
 from ai_workflow.provisioning.orphans import Orphans
 
 # Fields that the server or an operator sets.
@@ -32,15 +33,35 @@ async def apply(client: PrefectClient, declared: Sequence[AutomationCore]) -> li
     return changes
 
 
-async def orphans(client: PrefectClient, declared: Sequence[AutomationCore]) -> Orphans:
-    """Return the automations with the prefix of this project that are not declared."""
+async def orphans(client: PrefectClient, declared: Sequence[AutomationCore], label: str) -> Orphans:
+    """Return the automations with the prefix of an owner that are not declared."""
     names = {automation.name for automation in declared}
     ids = {
         f"automation {automation.name}": automation.id
         for automation in await client.read_automations()
-        if automation.name.startswith(PREFIX) and automation.name not in names
+        if automation.name.startswith(automations.prefix(label)) and automation.name not in names
     }
     return Orphans(ids, client.delete_automation)
+
+
+async def narrow(client: PrefectClient, label: str, event_labels: Mapping[str, str]) -> list[str]:
+    """Let the automations of the first owner react to its own events only, and return the changes.
+
+    As long as the server has one owner, they react to all events of their kind, also to those without labels.
+    """
+    changes = []
+    for automation in await client.read_automations():
+        trigger = automation.trigger
+        if not automation.name.startswith(automations.prefix(label)) or not isinstance(trigger, EventTrigger):
+            continue
+        match = ResourceSpecification.model_validate(dict(event_labels))
+        if automations.is_of_project(trigger) and trigger.match != match:
+            own = trigger.model_copy(update={"match": match})
+            fields = automation.model_dump(exclude={"owner_resource", "trigger"})
+            core = AutomationCore.model_validate({**fields, "trigger": own.model_dump()})
+            await client.update_automation(automation.id, core)
+            changes.append(f"automation {automation.name}: changed, to events of its environment")
+    return changes
 
 
 def comparable(automation: AutomationCore) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -15,16 +16,14 @@ from prefect.events.schemas.events import ResourceSpecification
 
 from ai_workflow.alerting.prefect_webhook import TEMPLATE
 from ai_workflow.config.settings import Settings
+from ai_workflow.orchestration import owner_label
 
-PREFIX = "ai-workflow: "
-TAG = "ai-workflow"
 DAY = timedelta(days=1)
 # Minimum interval of notifications about late runs of a deployment: without a worker, every run is late.
 LATE_INTERVAL = timedelta(hours=6)
 IDLE = "Idle"
 ENDED = ("Completed", IDLE, "Failed", "TimedOut", "Cancelled", "Crashed", "Paused", "Suspended", "AwaitingRetry")
 BREACHED = "ai-workflow.slo.breached"
-_PROJECT_RESOURCE = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 # Prefect tags the runs of schedules; manual runs are not deleted.
 _SCHEDULED = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.auto-scheduled"}
 _RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
@@ -38,51 +37,86 @@ class References:
         relay: ID of the Webhook block of the relay; None for no notifications.
         reaction: ID of the deployment that reacts to SLO breaches; None for no reactions.
         silence: time without heartbeat after which a run is marked as crashed.
+        label: the label of the owner; empty for the first owner of the server.
+        event_labels: labels of the events of the owner; empty for all events, if the server has one owner.
     """
 
     relay: UUID | None
     reaction: UUID | None
     silence: timedelta
+    label: str = ""
+    event_labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> ResourceSpecification:
+        """The tag of the runs of the owner."""
+        return _resource(
+            {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{owner_label.tag(self.label)}"}
+        )
+
+    def automation(self, name: str, about: str, trigger: EventTrigger, action: Any) -> AutomationCore:
+        """Return an automation of the owner."""
+        full_name = prefix(self.label) + name
+        return AutomationCore(name=full_name, description=about, enabled=True, trigger=trigger, actions=[action])
 
 
-def references_of(settings: Settings, relay: UUID | None, deployments: Mapping[str, UUID]) -> References:
+def prefix(label: str) -> str:
+    """Return the beginning of the names of the automations of an owner."""
+    return f"{owner_label.TAG} {label}: " if label else f"{owner_label.TAG}: "
+
+
+def references_of(
+    settings: Settings,
+    relay: UUID | None,
+    deployments: Mapping[str, UUID],
+    label: str = "",
+    event_labels: Mapping[str, str] = MappingProxyType({}),
+) -> References:
     """Return the references of the automations of a configuration.
 
     The recovery flow also checks the locks of the runs, so it acts first, after half the silence. The automation acts
     if no worker is left to run that flow.
     """
     silence = timedelta(seconds=max(10.0, 2 * settings.recovery.heartbeat_seconds))
-    return References(relay, deployments.get("reaction/reaction"), silence)
+    reaction = deployments.get(owner_label.name("reaction/reaction", label))
+    return References(relay, reaction, silence, label, event_labels)
 
 
 def declared(references: References) -> list[AutomationCore]:
     """Return the automations, in a fixed order."""
-    automations = [_silent(references.silence), _idle()]
+    automations = [_silent(references), _idle(references)]
     if references.relay is not None:
-        automations += _notifications(references.relay)
+        automations += _notifications(references, references.relay)
     if references.reaction is not None:
-        automations.append(_reaction(references.reaction))
+        automations.append(_reaction(references, references.reaction))
     return automations
 
 
-def _notifications(relay: UUID) -> Iterator[AutomationCore]:
+def _notifications(references: References, relay: UUID) -> Iterator[AutomationCore]:
+    pool = owner_label.name(owner_label.TAG, references.label)
     once = {"for_each": {"prefect.resource.id"}, "within": DAY}
     yield _notification(
-        relay, "run failed", "A run has failed. One notification a day for each run", {"Failed", "TimedOut"}, **once
+        references,
+        relay,
+        "run failed",
+        "A run has failed. One notification a day for each run",
+        {"Failed", "TimedOut"},
+        **once,
     )
     yield _notification(
-        relay, "run crashed", "The process of a run has died. One notification a day for each run",
+        references, relay, "run crashed", "The process of a run has died. One notification a day for each run",
         {"Crashed"}, **once,
     )  # fmt: skip
     yield _notification(
-        relay, "run late", "A run has not begun in time. One notification in six hours for each deployment", {"Late"},
+        references, relay, "run late", "A run has not begun in time. One notification in six hours for each deployment",
+        {"Late"},
         for_each={"related:deployment:prefect.resource.id"}, within=LATE_INTERVAL,
     )  # fmt: skip
-    yield _automation(
+    yield references.automation(
         "no worker", "No worker of the work pool is online, so nothing runs",
         EventTrigger(
             expect={"prefect.work-pool.not-ready"},
-            match=_resource({"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": TAG}),
+            match=_resource({"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": pool}),
             posture=Posture.Reactive, threshold=1,
         ),
         CallWebhook(block_document_id=relay, payload=payload("page", '"no worker is online"')),
@@ -97,9 +131,14 @@ def _notifications(relay: UUID) -> Iterator[AutomationCore]:
         ),
         ("drill", "ai-workflow.drill", "chat", "A test of the delivery of alerts to chats"),
     ):
-        trigger = EventTrigger(expect={event}, posture=Posture.Reactive, threshold=1)
+        trigger = _on_event(references, event)
         action = CallWebhook(block_document_id=relay, payload=payload(severity, 'event.payload.get("says", "")'))
-        yield _automation(name, about, trigger, action)
+        yield references.automation(name, about, trigger, action)
+
+
+def is_of_project(trigger: EventTrigger) -> bool:
+    """Return whether a trigger expects events that this project emits."""
+    return bool(trigger.expect) and all(event.startswith(f"{owner_label.TAG}.") for event in trigger.expect)
 
 
 def payload(severity: str, message: str) -> str:
@@ -113,46 +152,50 @@ def payload(severity: str, message: str) -> str:
     return "\n".join(lines)
 
 
-def _notification(relay: UUID, name: str, about: str, states: set[str], **trigger: Any) -> AutomationCore:
+def _notification(
+    references: References, relay: UUID, name: str, about: str, states: set[str], **trigger: Any
+) -> AutomationCore:
     event_trigger = EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in states},
         match=_resource(_RUNS),
-        match_related=_resource(_PROJECT_RESOURCE),
+        match_related=references.runs,
         posture=Posture.Reactive,
         threshold=1,
         **trigger,
     )
-    return _automation(name, about, event_trigger, CallWebhook(block_document_id=relay, payload=TEMPLATE))
+    return references.automation(name, about, event_trigger, CallWebhook(block_document_id=relay, payload=TEMPLATE))
 
 
-def _silent(silence: timedelta) -> AutomationCore:
+def _silent(references: References) -> AutomationCore:
     heartbeat = "prefect.flow-run.heartbeat"
     trigger = EventTrigger(
         after={heartbeat},
         expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDED)},
         match=_resource(_RUNS),
-        match_related=_resource(_PROJECT_RESOURCE),
+        match_related=references.runs,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=silence,
+        within=references.silence,
     )
-    message = f"no heartbeat for {silence.total_seconds():g} s, and the recovery flow has not run"
+    message = f"no heartbeat for {references.silence.total_seconds():g} s, and the recovery flow has not run"
     about = "Mark a run without heartbeats as Crashed, if the recovery flow does not run"
-    return _automation("run silent", about, trigger, ChangeFlowRunState(state=StateType.CRASHED, message=message))
+    return references.automation(
+        "run silent", about, trigger, ChangeFlowRunState(state=StateType.CRASHED, message=message)
+    )
 
 
-def _idle() -> AutomationCore:
+def _idle(references: References) -> AutomationCore:
     trigger = EventTrigger(
         expect={f"prefect.flow-run.{IDLE}"}, match=_resource(_RUNS),
-        match_related=[_resource(_PROJECT_RESOURCE), _resource(_SCHEDULED)],
+        match_related=[references.runs, _resource(_SCHEDULED)],
         posture=Posture.Reactive, threshold=1,
     )  # fmt: skip
     about = "Delete a scheduled run that had nothing to do"
-    return _automation("run idle", about, trigger, DeleteFlowRun())
+    return references.automation("run idle", about, trigger, DeleteFlowRun())
 
 
-def _reaction(deployment: UUID) -> AutomationCore:
+def _reaction(references: References, deployment: UUID) -> AutomationCore:
     parameters = {
         "event_id": _jinja("event.id"),
         "slo": _jinja('event.resource.get("ai-workflow.slo", "")'),
@@ -160,14 +203,15 @@ def _reaction(deployment: UUID) -> AutomationCore:
         "model_version": _jinja('event.resource.get("ai-workflow.model_version", "")'),
         "summary": _jinja('event.payload.get("summary", "")'),
     }
-    trigger = EventTrigger(expect={BREACHED}, posture=Posture.Reactive, threshold=1)
+    trigger = _on_event(references, BREACHED)
     action = RunDeployment(source="selected", deployment_id=deployment, parameters=parameters)
     about = "React to an SLO breach by a training or a rollback, within daily limits"
-    return _automation("slo breached", about, trigger, action)
+    return references.automation("slo breached", about, trigger, action)
 
 
-def _automation(name: str, about: str, trigger: EventTrigger, action: Any) -> AutomationCore:
-    return AutomationCore(name=PREFIX + name, description=about, enabled=True, trigger=trigger, actions=[action])
+def _on_event(references: References, event: str) -> EventTrigger:
+    match = _resource(dict(references.event_labels))
+    return EventTrigger(expect={event}, match=match, posture=Posture.Reactive, threshold=1)
 
 
 def _resource(labels: dict[str, str]) -> ResourceSpecification:

@@ -19,15 +19,17 @@ from ai_workflow.prefect_errors import explain, unreachable
 from ai_workflow.provisioning import (
     automation_sync,
     automations,
+    ownership,
     predeploy,
     temporary_store_check,
     variables,
     work_pool,
 )
 from ai_workflow.provisioning.blocks import relay_block
-from ai_workflow.provisioning.blocks.registration import register
+from ai_workflow.provisioning.blocks.registration import KEPT, register
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.deployments import Deployments, declaration
+from ai_workflow.provisioning.ownership import Owner
 from ai_workflow.provisioning.predeploy import CheckedDeployment
 
 _PAGE = 200
@@ -48,6 +50,7 @@ class Plan:
         relay_token: the bearer token of the relay, or None.
         prune: whether deployments and automations that are no longer declared are deleted.
         take_over: whether another owner of the server is replaced.
+        exclusive: whether the server may have no other first owner.
     """
 
     settings: Settings
@@ -56,6 +59,7 @@ class Plan:
     relay_token: str | None
     prune: bool = False
     take_over: bool = False
+    exclusive: bool = False
 
 
 @dataclass(slots=True)
@@ -88,36 +92,60 @@ async def apply(client: PrefectClient, plan: Plan, report: BootstrapReport) -> N
     """
     deployments = Deployments(client)
     report.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
-    report.lines += await deployments.claim(plan.checked, plan.source, plan.take_over)
-    await _register_blocks(report)
-    report.finish(await variables.apply(client, plan.settings.deploy.variables))
-    report.finish(await work_pool.apply(client, [checked.entry for checked in plan.checked]))
+    owner, changes = await deployments.claim(
+        plan.checked, plan.source, take_over=plan.take_over, exclusive=plan.exclusive
+    )
+    report.lines += changes
+    label, source = owner.label, replace(plan.source, name=owner.name, label=owner.label)
+    checked = [deployment.labeled(label) for deployment in plan.checked]
+    await _register_blocks(report, label)
+    changes, problems = await variables.apply(client, plan.settings.deploy.variables, label)
+    report.problems += problems
+    report.finish(changes)
+    report.finish(await work_pool.apply(client, [deployment.entry for deployment in checked]))
     try:
-        report.finish(await deployments.apply(plan.checked, plan.source))
+        report.finish(await deployments.apply(checked, source))
     except PrefectHTTPStatusError:
-        names = [checked.name for checked in plan.checked]
+        names = [deployment.name for deployment in checked]
         report.finished += [f"deployment {name}" for name in names if name in deployments.ids]
         report.remaining[:1] = [f"deployment {name}" for name in names if name not in deployments.ids]
         raise
-    relay = await relay_block.apply(plan.settings, plan.relay_token)
+    relay = await relay_block.apply(plan.settings, plan.relay_token, label)
     report.finish(relay.changes)
     if warning := relay_block.unreachable(plan.settings, PREFECT_API_URL.value() or ""):
         report.warnings.append(warning)
-    references = automations.references_of(plan.settings, relay.id, deployments.ids)
+    owners = await ownership.read(client)
+    labels = _event_labels(owner) if len(owners) > 1 else {}
+    references = automations.references_of(plan.settings, relay.id, deployments.ids, label, labels)
     declared = automations.declared(references)
     report.finish(await automation_sync.apply(client, declared))
+    if label and (first := owners.get(ownership.VARIABLE)):
+        report.lines += await automation_sync.narrow(client, first.label, _event_labels(first))
     # Automations first, so that none refers to a deleted deployment.
-    for orphans in (await automation_sync.orphans(client, declared), deployments.orphans(plan.source)):
+    for orphans in (await automation_sync.orphans(client, declared, label), deployments.orphans(source)):
         if plan.prune:
             report.lines += await orphans.remove()
         else:
             report.orphans += orphans.names
 
 
-async def _register_blocks(report: BootstrapReport) -> None:
-    """Register the blocks of the catalogue without prompts; errors are recorded and do not end the set-up."""
+def _event_labels(owner: Owner) -> dict[str, str]:
+    """Return the labels of the events of an owner; without a name of the project if it is unknown."""
+    return {"ai-workflow.environment": owner.environment, **({"ai-workflow.project": owner.name} if owner.name else {})}
+
+
+async def _register_blocks(report: BootstrapReport, label: str) -> None:
+    """Register the blocks of the catalogue without prompts; errors are recorded and do not end the set-up.
+
+    Names of these blocks are the same for all owners, so only the first owner of a server changes existing ones.
+    """
     try:
-        async for outcome in register():
+        async for outcome in register(keep_existing=bool(label)):
+            if outcome.result == KEPT:
+                report.warnings.append(
+                    f"block {outcome}: it belongs to all environments on this server. Set another value by "
+                    "`ai-workflow blocks register`, or name a block of its own in the configuration, ${secret:NAME}"
+                )
             if outcome.changed:
                 report.lines.append(str(outcome) if outcome.name.startswith("block ") else f"block {outcome}")
     except AiWorkflowError as error:
@@ -171,7 +199,14 @@ async def _blocks_are_readable(client: PrefectClient) -> None:
 
 
 async def run(
-    file: Path, settings: Settings, source: Source, report: BootstrapReport, *, prune: bool, take_over: bool
+    file: Path,
+    settings: Settings,
+    source: Source,
+    report: BootstrapReport,
+    *,
+    prune: bool,
+    take_over: bool,
+    exclusive: bool = False,
 ) -> None:
     """Set up the server of PREFECT_API_URL, and record the changes in `report`.
 
@@ -181,7 +216,7 @@ async def run(
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:
-            await apply(client, replace(ready, prune=prune, take_over=take_over), report)
+            await apply(client, replace(ready, prune=prune, take_over=take_over, exclusive=exclusive), report)
         except PrefectHTTPStatusError as error:
             raise BootstrapError(
                 f"{explain(error)}. Done: {', '.join(report.finished) or 'nothing'}. Not done: "

@@ -27,6 +27,8 @@ class Source:
         environment: the environment of the configuration.
         environments: all environments of the project.
         links: addresses of Prefect and Grafana for browsers.
+        name: the name of the project in prefect.yaml; empty if it has none.
+        label: the end of the names of the deployments, once the server has recorded the owner.
     """
 
     folder: Path
@@ -38,11 +40,13 @@ class Source:
     environment: str = "development"
     environments: tuple[str, ...] = ()
     links: Links = field(default_factory=Links)
+    name: str = ""
+    label: str = ""
 
     @property
     def owner(self) -> Owner:
         """The owner of the deployments."""
-        return Owner(self.pipeline, self.environment, str(project(self.steps())))
+        return Owner(self.pipeline, self.environment, str(project(self.steps())), self.name, self.label)
 
     def steps(self) -> list[dict[str, Any]]:
         """Return the pull steps."""

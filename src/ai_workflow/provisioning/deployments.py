@@ -5,7 +5,7 @@ The paused state of an existing deployment or schedule is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,17 +14,16 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 
+from ai_workflow.orchestration import owner_label
 from ai_workflow.provisioning import schedules
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.orphans import Orphans
-from ai_workflow.provisioning.ownership import claim, is_owner
+from ai_workflow.provisioning.ownership import Owner, OwnershipError, claim, is_owner
 from ai_workflow.provisioning.predeploy import CheckedDeployment
 
 _PAGE = 200
 # Parameters without effect, so that the form of a deployment in the UI has fields for them.
 _UNSET: Mapping[str, Any] = {"config": "", "overrides": {}, "traceparent": "", "log_level": ""}
-# The tag and the work pool of the deployments of this project.
-PROJECT_TAG = "ai-workflow"
 
 
 class Deployments:
@@ -35,15 +34,30 @@ class Deployments:
         self.ids: dict[str, UUID] = {}
         self._existing: dict[str, DeploymentResponse] = {}
 
-    async def claim(self, checked: Sequence[CheckedDeployment], source: Source, take_over: bool) -> list[str]:
-        """Record the owner of the source as the owner of the server, and return the change.
+    async def claim(
+        self, checked: Sequence[CheckedDeployment], source: Source, *, take_over: bool, exclusive: bool
+    ) -> tuple[Owner, list[str]]:
+        """Record the owner of the source, and return it with its label, and the change.
 
         Raises:
-            OwnershipError: the server belongs to another owner, and `take_over` is not set.
+            OwnershipError: the server or a deployment belongs to another owner.
         """
         existing = self._existing = await self._read()
-        pairs = ((existing.get(deployment.name), declaration(deployment, source)) for deployment in checked)
-        return await claim(self._client, source.owner, [(old, new) for old, new in pairs if old], take_over)
+
+        def pairs(owner: Owner) -> Iterator[tuple[DeploymentResponse, dict[str, Any]]]:
+            for deployment in (each.labeled(owner.label) for each in checked):
+                if deployment.name in existing:
+                    yield existing[deployment.name], declaration(deployment, source)
+
+        owner, changes = await claim(self._client, source.owner, pairs, take_over=take_over, exclusive=exclusive)
+        for name, deployment in ((each.labeled(owner.label).name, each) for each in checked):
+            if name in existing and (label := owner_label.of(existing[name].tags)) != owner.label:
+                whose = f"the owner whose names end with -{label}" if label else "the first owner of the server"
+                raise OwnershipError(
+                    f"deployment {name} belongs to {whose}. No deployment was changed. Rename "
+                    f"{deployment.entry.name} in prefect.yaml, or remove the existing deployment"
+                )
+        return owner, changes
 
     async def apply(self, checked: Sequence[CheckedDeployment], source: Source) -> list[str]:
         """Create or update deployments that differ, and return the changes; `ids` maps flow/name to ID afterwards."""
@@ -69,7 +83,10 @@ class Deployments:
             f"deployment {name}": deployment.id
             for name, deployment in self._existing.items()
             if name not in self.ids
-            and (PROJECT_TAG in deployment.tags or deployment.work_pool_name == PROJECT_TAG)
+            and (
+                owner_label.tag(source.label) in deployment.tags
+                or deployment.work_pool_name == owner_label.name(owner_label.TAG, source.label)
+            )
             and is_owner(source.owner, deployment, dict(source.parameters))
         }
         return Orphans(ids, self._client.delete_deployment)

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ class CheckedDeployment:
     def name(self) -> str:
         """The full name, `flow/deployment`."""
         return f"{self.flow.name}/{self.entry.name}"
+
+    def labeled(self, label: str) -> CheckedDeployment:
+        """Return the deployment of an owner with a label."""
+        return replace(self, entry=self.entry.labeled(label))
 
 
 def check(path: Path, environment: Mapping[str, str] = os.environ) -> list[CheckedDeployment]:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.orchestration import owner_label
 
 # Keys of `prefect deploy` that this project supports; it would ignore any other silently.
 KEYS = (
@@ -53,6 +54,17 @@ class Entry:
     def name(self) -> str:
         """The deployment's name."""
         return str(self.fields["name"])
+
+    def labeled(self, label: str) -> Entry:
+        """Return the deployment of an owner with a label: its name, tag and work pool."""
+        if not label:
+            return self
+        tags = {owner_label.tag(label), *self.get("tags", [])} - {owner_label.TAG}
+        pool = {**self.fields["work_pool"]}
+        if pool["name"] == owner_label.TAG:
+            pool["name"] = owner_label.name(owner_label.TAG, label)
+        changed = {"name": owner_label.name(self.name, label), "tags": sorted(tags), "work_pool": pool}
+        return Entry({**self.fields, **changed})
 
     @property
     def pipeline(self) -> str | None:

@@ -173,6 +173,25 @@ def test_unreadable_deployments_are_skipped() -> None:
 
 
 @pytest.mark.integration
+def test_schedules_of_other_environments_are_left_out() -> None:
+    deployments = [
+        _deployment("t", DAY, parameters={"environment": "production"}),
+        _deployment("t", HOUR, parameters={"environment": "staging"}),
+        _deployment("s", HOUR),
+    ]
+    with _prefect(deployments) as url:
+        found = {
+            environment: PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of, environment).expected()
+            for environment in ("production", "staging", "development")
+        }
+    scoring = {("sample", "scoring"): HOUR}
+    assert found["production"] == scoring | {("sample-production", "training"): DAY}
+    assert found["staging"] == scoring | {("sample-staging", "training"): HOUR}
+    # Nothing of the environment is deployed, as by `prefect deploy` alone: all are taken.
+    assert found["development"] == found["production"] | found["staging"]
+
+
+@pytest.mark.integration
 def test_csrf_protected_server_is_queried_with_token() -> None:
     with _prefect([_deployment("t", DAY)], _Guarded) as url:
         schedules = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of)

@@ -65,6 +65,8 @@ def test_breach_and_resolution_are_sent_as_prefect_events(
         "ai-workflow.pipeline": "credit",
         "ai-workflow.model_version": "model_v2.3",
         "ai-workflow.severity": "page",
+        "ai-workflow.environment": "development",
+        "ai-workflow.project": "ai-workflow",
     }
     assert breached["payload"]["value"] == "0.0213"
     assert resolved["event"] == "ai-workflow.slo.resolved"

@@ -198,7 +198,7 @@ def _bootstrap(
     options: StackOptions, settings: Settings, environment: Mapping[str, str], progress: Progress, take_over: bool
 ) -> None:
     relay_url = settings.deploy.relay_url or f"http://{HOST}:{options.port(options.named('relay'))}/prefect"
-    command = [sys.executable, "-m", "ai_workflow", "deploy", "--relay-url", relay_url]
+    command = [sys.executable, "-m", "ai_workflow", "deploy", "--exclusive", "--relay-url", relay_url]
     command += ["--take-over"] if take_over else []
     command += ["--pipeline", options.config] if options.config else []
     command += ["--environment", options.environment] if options.environment else []

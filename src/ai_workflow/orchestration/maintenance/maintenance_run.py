@@ -14,7 +14,7 @@ from prefect.states import Failed
 from ai_workflow.config import layers, pipeline_folders
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.orchestration import refused_runs, run_logs
+from ai_workflow.orchestration import owner_label, refused_runs, run_logs
 from ai_workflow.orchestration.flow_request import FlowRequest
 from ai_workflow.orchestration.flow_result import FlowOutcome, FlowResult
 from ai_workflow.runtime import memory_pressure, process_limit
@@ -39,10 +39,10 @@ class MaintenanceRun:
         request = replace(self.request, config=pipeline_folders.PipelineFolder(name).file)
         return MaintenanceRun(request.load().settings, request)
 
-    @property
-    def deployment(self) -> str | None:
-        """The name of the deployments of the pipeline, None unless it is one in `pipelines/`."""
-        return self.settings.pipeline if _is_in_project(self.settings.pipeline) else None
+    def deployment(self, flow: str) -> str:
+        """Return the deployment of a flow for the pipeline, as flow/deployment, of the owner of this run."""
+        name = self.settings.pipeline if _is_in_project(self.settings.pipeline) else flow
+        return f"{flow}/{owner_label.name(name, owner_label.current())}"
 
 
 async def execute(

@@ -11,6 +11,7 @@ from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.events.schemas.events import ResourceSpecification
 
+from ai_workflow.config import project
 from ai_workflow.config.settings import Settings
 from ai_workflow.inference import prediction_files
 from ai_workflow.orchestration.flow_result import FlowResult
@@ -22,6 +23,7 @@ from ai_workflow.telemetry import logs, trace_context
 
 PROMOTED, ROLLED_BACK = "ai-workflow.model.promoted", "ai-workflow.model.rolled-back"
 BREACHED = "ai-workflow.slo.breached"
+_PAGE = 50
 log = logs.logger("promotion")
 
 
@@ -79,10 +81,13 @@ async def recorded_breach(settings: Settings) -> str:
         resource=EventResourceFilter(labels=ResourceSpecification.model_validate(labels)),
     )
     async with get_client() as client:
-        page = await client.read_events(event_filter, limit=1)
-    if not page.events:
+        page = await client.read_events(event_filter, limit=_PAGE)
+    own = project.event_labels(settings.environment)
+    # A missing label is of a relay of an earlier release, or of an event that a program has sent.
+    events = [each for each in page.events if all(each.resource.get(key) in (None, "", own[key]) for key in own)]
+    if not events:
         return ""
-    return str(page.events[0].payload.get("summary") or f"{version} breached an SLO")
+    return str(events[0].payload.get("summary") or f"{version} breached an SLO")
 
 
 def _result(message: str, verdict: Verdict, aliases: Mapping[str, str | None], *, is_idle: bool = False) -> FlowResult:
@@ -114,6 +119,7 @@ def _report(settings: Settings, verdict: Verdict, version: str, reason: str, ali
             "prefect.resource.name": f"{settings.pipeline} {version}",
             "ai-workflow.pipeline": settings.pipeline,
             "ai-workflow.version": version,
+            **project.event_labels(settings.environment),
         },
         payload={
             "reason": reason,

@@ -11,6 +11,7 @@ from datetime import datetime
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 
+from ai_workflow.config import project
 from ai_workflow.config.settings import Settings
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.maintenance import reaction_limits
@@ -64,7 +65,7 @@ def unhandled(settings: Settings, breach: Breach) -> FlowResult:
         "Prefect server of its own"
     )
     log.warning("%s; the breach: %s", text, breach.text)
-    _emit(WITHHELD, f"reaction to {breach.pipeline}", f"reaction.{breach.pipeline}", text, breach)
+    _emit(settings, WITHHELD, f"reaction to {breach.pipeline}", f"reaction.{breach.pipeline}", text, breach)
     return _result(text, None, None)
 
 
@@ -104,7 +105,7 @@ async def start(run: MaintenanceRun, breach: Breach, action: Action, deployment:
         log.info("%s, for the breach: %s", text, breach.text)
     pipeline = settings.pipeline
     event = STARTED if started else WITHHELD
-    _emit(event, f"{action} of {pipeline}", f"reaction.{action}.{pipeline}", text, breach, started)
+    _emit(settings, event, f"{action} of {pipeline}", f"reaction.{action}.{pipeline}", text, breach, started)
     return _result(text, action if started else None, started)
 
 
@@ -119,10 +120,16 @@ def _result(message: str, action: Action | None, run: FlowRun | None) -> FlowRes
     return FlowResult(message, {"what": action, "flow_run_id": str(run.id) if run else None})
 
 
-def _emit(event: str, name: str, resource: str, text: str, breach: Breach, run: FlowRun | None = None) -> None:
+def _emit(
+    settings: Settings, event: str, name: str, resource: str, text: str, breach: Breach, run: FlowRun | None = None
+) -> None:
     emit_event(
         event=event,
-        resource={"prefect.resource.id": f"ai-workflow.{resource}", "prefect.resource.name": name},
+        resource={
+            "prefect.resource.id": f"ai-workflow.{resource}",
+            "prefect.resource.name": name,
+            **project.event_labels(settings.environment),
+        },
         payload={
             "says": f"{text}. The breach: {breach.text}",
             "flow_run_id": str(run.id) if run else "",

@@ -27,6 +27,7 @@ from prefect.exceptions import ObjectNotFound
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.orchestration import owner_label
 from ai_workflow.orchestration.recovery.run_lookup import pages, settings_of
 
 Action = Literal["training", "promotion"]
@@ -117,7 +118,10 @@ class _Slots:
     @property
     def _prefix(self) -> str:
         settings = self.start.settings
-        return f"reaction/{self.start.action}/{settings.environment}/{settings.pipeline}/{self.day}/"
+        # Other projects on the server may have the same environment and pipeline.
+        label = owner_label.of(self.deployment.tags)
+        owner = f"{label}/{settings.environment}" if label else settings.environment
+        return f"reaction/{self.start.action}/{owner}/{settings.pipeline}/{self.day}/"
 
     def has(self, run: FlowRun) -> bool:
         """Return whether a run is in one of the slots."""

@@ -24,6 +24,7 @@ from ai_workflow.config import loader
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.evaluation.markdown import escape_active_markup
+from ai_workflow.orchestration import owner_label
 from ai_workflow.storage import run_lock
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, logs, trace_context
@@ -94,16 +95,27 @@ class RunRecord:
 
 
 class RunLookup:
-    """Runs of a Prefect server, and the recorded actions of recovery."""
+    """Runs of an owner on a Prefect server, and the recorded actions of recovery.
 
-    def __init__(self, client: PrefectClient, settings: Settings, environment: str | None, own_id: str) -> None:
+    Args:
+        client: client of the server.
+        settings: the settings of the recovery.
+        environment: the environment of runs that name none.
+        own_id: the flow run of the recovery.
+        label: the label of the owner of its deployment; None for a recovery by hand.
+    """
+
+    def __init__(
+        self, client: PrefectClient, settings: Settings, environment: str | None, own_id: str, label: str | None = None
+    ) -> None:
         self.client, self.options = client, settings.recovery
         self.actions: list[RunAction] = []
-        self._settings, self._environment, self._own_id = settings, environment, own_id
+        self._settings, self._environment, self._own_id, self._label = settings, environment, own_id, label
 
     def exclusive(self) -> AbstractContextManager[bool]:
-        """Exclude other recoveries of this machine; the context is False if another one is at work."""
-        return run_lock.exclusive(Store(self._settings.store.root), "recovery")
+        """Exclude other recoveries of this owner on this machine; the context is False if another one is at work."""
+        name = "-".join(filter(None, ("recovery", self._settings.environment, self._label)))
+        return run_lock.exclusive(Store(self._settings.store.root), name)
 
     async def unfinished(self) -> list[RunRecord]:
         """Return the runs that have, or should have, a process."""
@@ -119,6 +131,16 @@ class RunLookup:
         """Return the runs that crashed within `WINDOW`."""
         recent = FlowRunFilterEndTime(after_=datetime.now(UTC) - WINDOW)
         return await self._in(StateType.CRASHED, end_time=recent)
+
+    def is_own(self, run: FlowRun) -> bool:
+        """Return whether a run belongs to the owner of this recovery.
+
+        A run of a deployment belongs to the owner of the deployment. One that was started by hand, or that a recovery
+        by hand finds, belongs to its environment.
+        """
+        if self._label is not None and run.deployment_id is not None:
+            return owner_label.of(run.tags) == self._label
+        return owner_label.environment_of(run.tags, run.parameters) in (None, self._settings.environment)
 
     async def is_unchanged(self, record: RunRecord) -> bool:
         """Return whether the run is still in the recorded state."""
@@ -168,7 +190,7 @@ class RunLookup:
         return [
             RunRecord(run, run.state, names[run.flow_id], await asyncio.to_thread(self._settings_of, run))
             for run in runs
-            if run.state and run.flow_id in names and str(run.id) != self._own_id
+            if run.state and run.flow_id in names and str(run.id) != self._own_id and self.is_own(run)
         ]
 
     def _settings_of(self, run: FlowRun) -> Settings:

@@ -20,6 +20,7 @@ from ai_workflow.provisioning.blocks import block_catalogue
 from ai_workflow.provisioning.blocks.block_catalogue import ChatBlock, SecretBlock
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 
+KEPT = "kept, with another value"
 TYPES: tuple[type[Block], ...] = (Secret, ChatChannel)
 
 # Prompts for a value: the text of the prompt, and whether the input is hidden; returns an empty text for no value.
@@ -42,11 +43,12 @@ class Outcome:
         return f"{self.name}: {self.result}"
 
 
-async def register(prompt: Prompt | None = None) -> AsyncIterator[Outcome]:
+async def register(prompt: Prompt | None = None, *, keep_existing: bool = False) -> AsyncIterator[Outcome]:
     """Create or update the block types and the blocks of the catalogue, and yield the outcome of each.
 
     Args:
         prompt: prompts for a value of a new block that the environment does not have; None for no prompts.
+        keep_existing: whether blocks with another value are kept, and reported as `KEPT`.
 
     Raises:
         BlockError: a value is invalid; nothing has been changed.
@@ -57,7 +59,7 @@ async def register(prompt: Prompt | None = None) -> AsyncIterator[Outcome]:
     for kind in TYPES:
         yield await _register_type(kind)
     for plan in plans:
-        yield await plan.execute()
+        yield await plan.execute(keep_existing=keep_existing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,13 @@ class _Plan:
     is_same: bool
     variables: str
 
-    async def execute(self) -> Outcome:
+    async def execute(self, *, keep_existing: bool) -> Outcome:
         if self.block is None:
             return Outcome(self.name, f"not made: set {self.variables}" if self.current is None else "there already")
         if self.is_same:
             return Outcome(self.name, "unchanged")
+        if keep_existing and self.current is not None:
+            return Outcome(self.name, KEPT)
         await self.block.save(self.name, overwrite=True)
         return Outcome(self.name, "made" if self.current is None else "changed", changed=True)
 

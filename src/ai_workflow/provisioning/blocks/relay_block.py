@@ -12,7 +12,7 @@ from prefect.blocks.webhook import Webhook
 from pydantic import SecretStr
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.orchestration import secret_blocks
+from ai_workflow.orchestration import owner_label, secret_blocks
 from ai_workflow.prefect_errors import is_cloud
 
 NAME = "alert-relay"
@@ -67,20 +67,21 @@ def _is_private(host: str) -> bool:
         return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
-async def apply(settings: Settings, relay_token: str | None) -> RelayBlock:
-    """Create the block, or update it if it differs; the token is not shown."""
+async def apply(settings: Settings, relay_token: str | None, label: str) -> RelayBlock:
+    """Create the block of an owner, or update it if it differs; the token is not shown."""
+    name = owner_label.name(NAME, label)
     headers = {"content-type": "application/json"}
     headers |= {"authorization": f"Bearer {relay_token}"} if relay_token else {}
     declared = Webhook(method="POST", url=SecretStr(url(settings)), headers=headers)
     current: Any
     try:
-        current = await Webhook.aload(NAME)
+        current = await Webhook.aload(name)
     except ValueError:
         current = None
     if current is not None and _comparable(current) == _comparable(declared):
         return RelayBlock(current._block_document_id, [])
-    block_id = await declared.save(NAME, overwrite=True)
-    return RelayBlock(UUID(str(block_id)), [f"block webhook/{NAME}: {'made' if current is None else 'changed'}"])
+    block_id = await declared.save(name, overwrite=True)
+    return RelayBlock(UUID(str(block_id)), [f"block webhook/{name}: {'made' if current is None else 'changed'}"])
 
 
 def _comparable(block: Webhook) -> tuple[str, str, dict[str, str]]:
