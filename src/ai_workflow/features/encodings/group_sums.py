@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 # Sums are whole numbers in units of 2 ** -_UNIT_BITS; the smallest float64 is 2 ** -1074, and a mantissa has 53 bits.
 _UNIT_BITS, _MANTISSA_BITS, _LOW_BITS = 1128, 53, 27
+_EXPONENTS = 4096
 # Sums of this many halves of mantissas are exact in float64.
 _MAX_ROWS = 2**26
 
@@ -36,12 +37,15 @@ class GroupSums:
             self.counts[group] = self.counts.get(group, 0) + count
         mantissas, exponents = np.frexp(values)
         whole = np.ldexp(mantissas, _MANTISSA_BITS).astype(np.int64)
-        pairs, place = np.unique(np.stack([groups, exponents.astype(np.int64)]), axis=1, return_inverse=True)
+        # Mantissas of a group are added up by exponent; the exponents of float64 are -1073 to 1024.
+        keys, place = np.unique(groups * _EXPONENTS + (exponents + _EXPONENTS // 2), return_inverse=True)
         place = place.reshape(-1)
         high = np.bincount(place, weights=whole >> _LOW_BITS)
         low = np.bincount(place, weights=whole & ((1 << _LOW_BITS) - 1))
-        for group, exponent, upper, lower in zip(*pairs.tolist(), high.tolist(), low.tolist(), strict=True):
-            total = ((int(upper) << _LOW_BITS) + int(lower)) << (exponent - _MANTISSA_BITS + _UNIT_BITS)
+        for key, upper, lower in zip(keys.tolist(), high.tolist(), low.tolist(), strict=True):
+            group, exponent = divmod(key, _EXPONENTS)
+            bits = exponent - _EXPONENTS // 2 - _MANTISSA_BITS + _UNIT_BITS
+            total = ((int(upper) << _LOW_BITS) + int(lower)) << bits
             self.totals[group] = self.totals.get(group, 0) + total
 
 

@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import json_text
 from ai_workflow.datasets import hashing, parquet, partitions, split
 from ai_workflow.datasets.partitions import ID, SOURCE, Dataset
 from ai_workflow.errors import StageError
@@ -93,8 +92,14 @@ class Encoder:
 
     def digest(self) -> str:
         """Return a digest of the values of the training rows, for a cache key."""
-        values = {str(group): self._out_of_fold[group] for group in sorted(self._out_of_fold)}
-        return hashlib.sha256(json_text.line([self.column, self.folds, self.prior, values]).encode()).hexdigest()
+        import numpy as np
+
+        groups = sorted(self._out_of_fold)
+        values = [self.prior, *(self._out_of_fold[group] for group in groups)]
+        digest = hashlib.sha256(repr((self.column, self.folds)).encode())
+        digest.update(np.array(groups, dtype="<i8").tobytes())
+        digest.update(np.array(values, dtype="<f8").tobytes())
+        return digest.hexdigest()
 
     def of_training(self, frame: pd.DataFrame) -> np.ndarray:
         """Return float64 (n, features): the values of training rows from the rows in the other folds."""
