@@ -11,6 +11,7 @@ import pytest
 
 from ai_workflow.config import settings
 from ai_workflow.errors import StageError
+from ai_workflow.plugins import search_path
 from ai_workflow.stages import trainer
 from ai_workflow.stages.trainer import TrainedModel
 from ai_workflow.storage.store import Store
@@ -90,6 +91,7 @@ def test_example_of_the_docs_trains_unedited_from_the_folder_of_the_team(team: T
         ("def start(self, data, options, batch_size=128)", "def start(self, data)", "start does not take 3 arguments"),
         ('library = "numpy"', "", "it has no attribute library with text"),
         ('"model.npy"', '"../card.md"', "its model_file '../card.md' is not a name that begins with model"),
+        ("batch_size = None", "losses = 'huber'", "losses is str, not a list of kinds of trainer.loss"),
         ("def load(model)", "def read(model)", "its module has no function load(model)"),
         ("class Boost:", "def Boost(): pass\nclass Other:".replace("\n", "\n    "), "it is function, not a class"),
         (
@@ -118,6 +120,26 @@ def test_code_that_breaks_the_protocol_is_refused(
     found = failure(team, store, before, after)
     assert found.startswith(f"trainer.kind {KIND}")
     assert said.format(team.folder / "team_models.py") in found
+
+
+@pytest.mark.parametrize(
+    ("attribute", "options", "problem"),
+    [
+        ("uses_weights = True", {"class_weights": "balanced"}, "does not use the weights of rows"),
+        ("losses = ['huber', 'absolute']", {"loss": "absolute"}, "does not minimize trainer.loss absolute"),
+    ],
+)
+def test_weights_and_losses_need_an_attribute_of_the_trainer(
+    team: TeamFolder, store: Store, attribute: str, options: dict[str, Any], problem: str
+) -> None:
+    featured, given = prepared(store), settings.Trainer.model_validate({"kind": KIND, "steps": 3, **options})
+    path = team.write("team_models.py", GOOD)
+    with pytest.raises(StageError, match=problem):
+        trainer.train(store, featured, given)
+    team.forget()
+    search_path.use([path.parent])
+    team.write("team_models.py", GOOD.replace("batch_size = None", f"batch_size = None; {attribute}"))
+    assert trainer.train(store, featured, given)["steps"] == 3
 
 
 def test_all_missing_parts_are_in_one_error(team: TeamFolder, store: Store) -> None:

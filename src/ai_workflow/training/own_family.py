@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,10 @@ class OwnTrainer:
             self._trainer = trainer()
         self.library: str = self._trainer.library
         self.model_file: str = self._trainer.model_file
+        self.uses_weights = bool(getattr(self._trainer, "uses_weights", False))
+        self.losses = getattr(self._trainer, "losses", ())
+        if isinstance(self.losses, str) or not isinstance(self.losses, Collection):
+            raise StageError(f"{label}: losses is {_type(self.losses)}, not a list of kinds of trainer.loss", _DOCS)
         if remedy := getattr(self._trainer, "memory_remedy", None):
             self.memory_remedy = str(remedy)
 
