@@ -19,7 +19,6 @@ from ai_workflow.errors import StageError
 _COMPUTE = {
     "lightgbm": "lightgbm",
     "numpy": "numpy",
-    "optuna": "optuna",
     "pandas": "pandas",
     "pyarrow": "pyarrow",
     "scipy": "scipy",

@@ -47,11 +47,6 @@ class OwnFamily:
         if problems:
             raise StageError(f"{self._label} in {self._module.__file__} is no trainer: {', '.join(problems)}", _DOCS)
 
-    @property
-    def parameters(self) -> tuple[str, ...] | None:
-        """Names of the `trainer.params` that the class declares; None if it declares none."""
-        return getattr(self._class, "parameters", None)
-
     def new_trainer(self) -> OwnTrainer:
         """Return a new trainer."""
         return OwnTrainer(self._label, self._class)

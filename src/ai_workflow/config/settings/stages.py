@@ -15,7 +15,6 @@ BUILT_IN = (
     "data_loader",
     "preprocessor",
     "feature_engineering",
-    "parameter_search",
     "trainer",
     "evaluator",
     "registry",

@@ -1,1 +1,0 @@
-"""Settings of the hyperparameter search, and the check of its parameters."""
