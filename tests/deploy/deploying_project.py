@@ -17,6 +17,16 @@ import pytest
 from ai_workflow.cli.main import exit_code
 from tests.flows.workspace import ROOT
 
+# A pipeline that trains in seconds, without its name.
+PIPELINE = """
+pipeline: {}
+task: classification
+source: {{kind: sample, name: iris}}
+target: target
+trainer: {{steps: 5}}
+evaluate: {{minimum: 0.1, beat_baseline: false}}
+"""
+
 
 class Said(NamedTuple):
     """The exit code of a command, the lines of what it says, and its complaints."""

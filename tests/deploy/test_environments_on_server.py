@@ -15,7 +15,7 @@ from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from tests import prefect_retry, services
 from tests.deploy import durable_server, every_deployment
-from tests.deploy.deploying_project import Place
+from tests.deploy.deploying_project import PIPELINE, Place
 from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import ROOT, Workplace
@@ -23,14 +23,6 @@ from tests.flows.workspace import ROOT, Workplace
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PATIENCE = 240.0
 NAMES = ("credit", "sales", "stock")
-PIPELINE = """
-pipeline: {}
-task: classification
-source: {{kind: sample, name: iris}}
-target: target
-trainer: {{steps: 5}}
-evaluate: {{minimum: 0.1, beat_baseline: false}}
-"""
 
 
 class Project(Place):

@@ -17,21 +17,13 @@ from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from tests import prefect_retry, services
 from tests.deploy import every_deployment
-from tests.deploy.deploying_project import Place, furnish
+from tests.deploy.deploying_project import PIPELINE, Place, furnish
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PATIENCE = 240.0
 NAMES = ("credit", "sales")
-PIPELINE = """
-pipeline: {}
-task: classification
-source: {{kind: sample, name: iris}}
-target: target
-trainer: {{steps: 5}}
-evaluate: {{minimum: 0.1, beat_baseline: false}}
-"""
 # Without schedules, nothing runs but what a test starts.
 QUIET = "deployments: {evaluation: {interval: null}, promotion: {interval: null}, retention: {cron: null}}\n"
 

@@ -11,6 +11,7 @@ from ai_workflow import json_text
 from ai_workflow.alerting import request_bodies
 from ai_workflow.alerting.messages.notification import Alert, Link, Notification
 from ai_workflow.alerting.messages.sanitize import clean, clean_url, clip, normalize_timestamp
+from ai_workflow.config import pipeline_folders
 from ai_workflow.config.settings.chat import Severity
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.telemetry import trace_context
@@ -34,7 +35,6 @@ TEMPLATE = """{
   "url": {{ (flow_run | ui_url if flow_run else "") | string | tojson }}
 }"""
 _MAX_CHARACTERS = 100_000
-_PIPELINE_TAG = "pipeline:"
 
 
 def _text(value: object) -> object:
@@ -107,7 +107,7 @@ def _summary(webhook: _Webhook) -> str:
 
 def _pipeline(webhook: _Webhook) -> str:
     """Return the pipeline of the run, empty if it is about none or several."""
-    names = {tag.removeprefix(_PIPELINE_TAG) for tag in webhook.tags if tag.startswith(_PIPELINE_TAG)}
+    names = {tag.removeprefix(pipeline_folders.TAG) for tag in webhook.tags if tag.startswith(pipeline_folders.TAG)}
     return names.pop() if len(names) == 1 else ""
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from ai_workflow.config.problems import ConfigError, Problem
 
 FOLDER, FILE = "pipelines", "pipeline.yaml"
+# Begins the tag of the deployments and runs of a pipeline.
+TAG = "pipeline:"
 # A Python identifier, so that `pipelines/credit/features.py` can be the module `credit.features`.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NOT_A_NAME = "is not a name of a pipeline: 1 to 63 of a-z, 0-9 and _, beginning with a letter. Rename the folder"

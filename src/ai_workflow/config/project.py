@@ -38,15 +38,21 @@ def name(file: Path | None = None) -> str:
         file: the path of prefect.yaml; that of the project if not given.
     """
     try:
-        document = yaml.safe_load((file or path("prefect.yaml")).read_text())
+        document = yaml.safe_load((file or path("prefect.yaml")).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return ""
     return str(document.get("name") or "") if isinstance(document, dict) else ""
 
 
-def event_labels(environment: str) -> dict[str, str]:
-    """Return the labels of the events of this project in an environment, which its automations match."""
-    return {"ai-workflow.environment": environment, "ai-workflow.project": name()}
+def event_labels(environment: str, project: str | None = None) -> dict[str, str]:
+    """Return the labels of the events of a project in an environment, which its automations match.
+
+    Args:
+        environment: the environment.
+        project: the name of the project, which is left out if it is empty; that of this project if not given.
+    """
+    project = name() if project is None else project
+    return {"ai-workflow.environment": environment, **({"ai-workflow.project": project} if project else {})}
 
 
 def module(name: str) -> Any:

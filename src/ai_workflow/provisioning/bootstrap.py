@@ -13,6 +13,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
+from ai_workflow.config import project
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.prefect_errors import explain, unreachable
@@ -29,7 +30,6 @@ from ai_workflow.provisioning.blocks import relay_block
 from ai_workflow.provisioning.blocks.registration import KEPT, register
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.deployments import Deployments, declaration
-from ai_workflow.provisioning.ownership import Owner
 from ai_workflow.provisioning.predeploy import CheckedDeployment
 
 _PAGE = 200
@@ -115,23 +115,20 @@ async def apply(client: PrefectClient, plan: Plan, report: BootstrapReport) -> N
     if warning := relay_block.unreachable(plan.settings, PREFECT_API_URL.value() or ""):
         report.warnings.append(warning)
     owners = await ownership.read(client)
-    labels = _event_labels(owner) if len(owners) > 1 else {}
+    labels = project.event_labels(owner.environment, owner.name) if len(owners) > 1 else {}
     references = automations.references_of(plan.settings, relay.id, deployments.ids, label, labels)
     declared = automations.declared(references)
     report.finish(await automation_sync.apply(client, declared))
     if label and (first := owners.get(ownership.VARIABLE)):
-        report.lines += await automation_sync.narrow(client, first.label, _event_labels(first))
+        report.lines += await automation_sync.narrow(
+            client, first.label, project.event_labels(first.environment, first.name)
+        )
     # Automations first, so that none refers to a deleted deployment.
     for orphans in (await automation_sync.orphans(client, declared, label), deployments.orphans(source)):
         if plan.prune:
             report.lines += await orphans.remove()
         else:
             report.orphans += orphans.names
-
-
-def _event_labels(owner: Owner) -> dict[str, str]:
-    """Return the labels of the events of an owner; without a name of the project if it is unknown."""
-    return {"ai-workflow.environment": owner.environment, **({"ai-workflow.project": owner.name} if owner.name else {})}
 
 
 async def _register_blocks(report: BootstrapReport, label: str) -> None:

@@ -17,6 +17,7 @@ from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 
+from ai_workflow.config import pipeline_folders
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import owner_label
 
@@ -70,7 +71,7 @@ class Owner:
 
     def tags_of(self, pipeline: str) -> tuple[str, ...]:
         """Return the tags of the deployments and runs of this owner for a pipeline."""
-        return self.tag, f"pipeline:{pipeline}", f"environment:{self.environment}"
+        return self.tag, f"{pipeline_folders.TAG}{pipeline}", f"environment:{self.environment}"
 
     def is_same(self, other: Owner) -> bool:
         """Return whether two owners are the same project in the same environment, or may be."""

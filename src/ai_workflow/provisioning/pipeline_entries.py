@@ -16,7 +16,7 @@ import yaml
 from ai_workflow.config import pipeline_folders, project_pipelines
 from ai_workflow.config.pipeline_folders import PipelineFolder
 from ai_workflow.config.settings import DeploymentOptions, Settings
-from ai_workflow.provisioning.prefect_file import PIPELINE_TAG, PrefectFileError
+from ai_workflow.provisioning.prefect_file import PrefectFileError
 
 BEGIN = "  # Begin of the deployments of pipelines/, written by `ai-workflow pipeline sync`"
 END = "  # End of the deployments of pipelines/"
@@ -84,7 +84,7 @@ def _entry(name: str, flow: str, options: DeploymentOptions) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": name,
         "entrypoint": f"flows/{flow}.py:{flow}",
-        "tags": [_POOL, f"kind:{kind}", f"{PIPELINE_TAG}{name}", *options.tags],
+        "tags": [_POOL, f"kind:{kind}", f"{pipeline_folders.TAG}{name}", *options.tags],
         "parameters": {"config": PipelineFolder(name).file, **options.parameters},
     }
     # A run of retention that waits for approval is suspended and holds no slot. Evaluation has nothing to do twice.

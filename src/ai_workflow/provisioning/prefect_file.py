@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ai_workflow.config.pipeline_folders import TAG
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import owner_label
 
@@ -23,7 +24,6 @@ KEYS = (
 POOL_KEYS = ("name", "work_queue_name", "job_variables")
 SCHEDULE_KEYS = ("interval", "anchor_date", "cron", "day_or", "rrule", "timezone", "active", "parameters", "slug")
 LIMIT_KEYS = ("limit", "collision_strategy", "grace_period_seconds")
-PIPELINE_TAG = "pipeline:"
 STRATEGIES = ("ENQUEUE", "CANCEL_NEW")
 _VARIABLE = re.compile(r"\{\{\s*\$([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _PLACEHOLDER = re.compile(r"\{\{\s*(prefect\.(?:blocks|variables)\.[^}\s]+)\s*\}\}")
@@ -69,7 +69,7 @@ class Entry:
     @property
     def pipeline(self) -> str | None:
         """The pipeline of its tag `pipeline:<name>`, None without one."""
-        names = [tag.removeprefix(PIPELINE_TAG) for tag in self.get("tags", []) if str(tag).startswith(PIPELINE_TAG)]
+        names = [tag.removeprefix(TAG) for tag in self.get("tags", []) if str(tag).startswith(TAG)]
         return names[0] if names else None
 
 

@@ -131,9 +131,8 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
     warnings = [*statistics["warnings"], *_doubts(spec, is_target_declared=roles.is_target_declared)]
-    encoders = None
+    encoders = TargetEncoders(store, dataset, spec, options.encodings)
     if options.derive:
-        encoders = TargetEncoders(store, dataset, spec, options.encodings)
         spec = function_fit.add(
             store, dataset, spec, options.derive, options.max_categories, options.min_count, encoders
         )
