@@ -205,15 +205,16 @@ def test_stage_continues_with_smaller_batches_under_memory_limit(name: str, tmp_
     assert code == 0, out
     assert not REDUCED.findall(out)
     whole, took = _last(out)["gave"], _last(out)["took"]
-    went_on = 0
-    for share in (0.9, 0.75, 0.6):
+    # What fits depends on how far threads are ahead of each other.
+    for share in (0.9, 0.75, 0.6, 0.85, 0.7, 0.65):
         code, out = _starved(name, folder, int(share * took))
         reduced = [(int(before), int(after)) for before, after in REDUCED.findall(out)]
         assert all(after == max(before // 2, memory_pressure.MIN_ROWS) for before, after in reduced)
         if code == 0:
             _is_right(name, _last(out)["gave"], whole, reduced)
-            went_on += bool(reduced)
-    assert went_on, out
+            if reduced:
+                return
+    pytest.fail(out)
 
 
 def _is_right(name: str, gave: dict[str, Any], whole: dict[str, Any], reduced: list[tuple[int, int]]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import bz2
 import csv as csv_module
 import gzip
+import hashlib
 import io
 import lzma
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.errors import StageError
-from ai_workflow.sources import file_formats, text_stream
+from ai_workflow.sources import csv_source, file_formats, text_stream
+from ai_workflow.sources.input_files import InputFile
 from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, refused, rows, write
 
@@ -304,6 +307,50 @@ def test_row_longer_than_block_error_suggests_unclosed_quote(
     text = refused(store, csv(path))
     assert "longer than 1 MiB" in text
     assert "quote" in text
+
+
+def _input(path: Path) -> InputFile:
+    data = path.read_bytes()
+    return InputFile(path.name, str(path), hashlib.sha256(data).hexdigest(), len(data))
+
+
+@pytest.mark.integration
+def test_parser_reads_few_blocks_ahead_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow consumer must not have the file in memory; Arrow's own thread reads up to 32 blocks ahead."""
+    monkeypatch.setattr(text_stream, "BLOCK", 1 << 12)
+    monkeypatch.setattr(text_stream, "_MAX_WAIT", 60.0)
+    blocks: list[int] = []
+    read = text_stream.MarkedStream.read
+
+    def counted(stream: text_stream.MarkedStream, size: int = -1) -> bytes:
+        block = read(stream, size)
+        if size == text_stream.BLOCK:
+            blocks.append(len(block))
+        return block
+
+    monkeypatch.setattr(text_stream.MarkedStream, "read", counted)
+    path = write(tmp_path / "a.csv", "a,b\n" + "1,some words\n" * 30_000)
+    tables = csv_source.read(_input(path), csv(path), [("a", "string"), ("b", "string")])
+    for number in range(1, 6):
+        next(tables)
+        time.sleep(0.1)
+        assert len(blocks) <= number + text_stream._AHEAD
+    tables.close()
+    time.sleep(0.1)
+    assert blocks[-1] == 0
+    assert sum(map(bool, blocks)) <= 5 + text_stream._AHEAD
+    whole = csv_source.read(_input(path), csv(path), [("a", "string"), ("b", "string")])
+    assert sum(table.num_rows for table in whole) == 30_000
+
+
+@pytest.mark.integration
+def test_blocks_without_rows_do_not_stop_the_parser(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_stream, "BLOCK", 64)
+    monkeypatch.setattr(text_stream, "_MAX_WAIT", 0.01)
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n" + "\n" * 3000 + "3,4\n" + "\n" * 3000)
+    assert rows(store, csv(path)) == [(2, "1", "2"), (3003, "3", "4")]
 
 
 def test_oversized_header_field_is_rejected(store: Store, tmp_path: Path) -> None:

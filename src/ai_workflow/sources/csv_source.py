@@ -64,6 +64,7 @@ def read(file: InputFile, source: CsvSource, columns: list[tuple[str, DetectedKi
                 arrow_csv.ConvertOptions(check_utf8=False, column_types=dict.fromkeys(labels, pa.string())),
             )
             for batch in reader:
+                stream.done()
                 yield rows.table(batch, own, [name for name, _ in columns], stream)
         except pa.ArrowInvalid as error:
             raise rows.error(str(error)) from error
@@ -71,6 +72,8 @@ def read(file: InputFile, source: CsvSource, columns: list[tuple[str, DetectedKi
             if _NO_THREAD in str(error):
                 raise MemoryError(str(error)) from error
             raise
+        finally:
+            stream.stop()
         rows.check_end()
 
 

@@ -13,6 +13,7 @@ import contextlib
 import io
 import itertools
 import re
+import threading
 from collections.abc import Iterator
 
 from ai_workflow.config.settings import CsvSource
@@ -24,6 +25,10 @@ from ai_workflow.sources.line_filter import LineFilter
 # The longest row: the parser needs whole rows in a block.
 BLOCK = 8 << 20
 _CHUNK = 1 << 20
+# Blocks that a thread of the parser reads ahead of their rows; by itself it would read 32.
+_AHEAD = 3
+# The thread waits so long for the rows of a block: a block without rows must not stop it forever.
+_MAX_WAIT = 1.0
 # Enough for any header.
 _HEAD = 1 << 20
 BLANK = "\0"
@@ -41,7 +46,9 @@ class MarkedStream(io.RawIOBase):
     def __init__(self, pieces: Iterator[bytes], end: str | None = None) -> None:
         super().__init__()
         self._pieces = pieces if end is None else self._marked(pieces, end)
-        self._rest = bytearray()
+        self._rest = b""
+        self._ahead = threading.Semaphore(_AHEAD)
+        self._is_stopped = False
         # Whether a value may contain a marker: blank lines within quotes are marked, too.
         self.has_blank_lines = False
         self.has_bad_bytes = False
@@ -51,18 +58,32 @@ class MarkedStream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, fewer only at the end or before a line feed."""
-        while size < 0 or len(self._rest) <= size:
+        """Return up to `size` bytes, fewer only at the end or before a line feed; wait if it is too far ahead."""
+        self._ahead.acquire(timeout=_MAX_WAIT)
+        if self._is_stopped:
+            return b""
+        pieces, length = [self._rest], len(self._rest)
+        while size < 0 or length <= size:
             piece = next(self._pieces, None)
             if piece is None:
                 break
-            self._rest += piece
-        size = len(self._rest) if size < 0 else size
-        if 1 < size < len(self._rest) and self._rest[size - 1] == ord("\r"):
+            pieces.append(piece)
+            length += len(piece)
+        text = b"".join(pieces)
+        size = length if size < 0 else size
+        if 1 < size < length and text[size - 1] == ord("\r"):
             size -= 1
-        block = bytes(self._rest[:size])
-        del self._rest[:size]
-        return block
+        self._rest = text[size:]
+        return text[:size]
+
+    def done(self) -> None:
+        """Let the reader go on: the rows of a block have been taken."""
+        self._ahead.release()
+
+    def stop(self) -> None:
+        """End the stream for a reader that is still ahead, so that it lets go of its blocks."""
+        self._is_stopped = True
+        self._ahead.release()
 
     def _marked(self, pieces: Iterator[bytes], end: str) -> Iterator[bytes]:
         last = b"\n"
