@@ -10,8 +10,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+from tests.patience import PATIENCE
+
 # A busy machine takes minutes for what takes seconds; only a failing test waits this long.
-PATIENCE = 240.0
 _LISTENING = "0A"
 
 

@@ -71,12 +71,12 @@ def prefect_server(var: Path) -> Iterator[server.Server]:
             from prefect.settings import PREFECT_API_URL, temporary_settings
 
             stack.enter_context(temporary_settings({PREFECT_API_URL: found.api_url}))
-        _forget_events_client()
+        forget_events_client()
         yield found
-        _forget_events_client()
+        forget_events_client()
 
 
-def _forget_events_client() -> None:
+def forget_events_client() -> None:
     """End the client that sends the events of this process: it is of the server that was set when it began."""
     if "prefect.events.worker" in sys.modules:
         from prefect.events.worker import EventsWorker

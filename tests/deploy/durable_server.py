@@ -17,10 +17,10 @@ from ai_workflow.local import server, server_environment
 from tests import services
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import Workplace
+from tests.patience import PATIENCE
 from tests.services import Postgres
 
 LOGIN = "admin:s3cr3t-of-the-server"
-PATIENCE = 240.0
 
 
 class DurableServer:
@@ -81,6 +81,8 @@ def running(folder: Path, postgres: Postgres, login: str = "") -> Iterator[Durab
             patch.setenv("PREFECT_API_URL", found.api_url)
             if login:
                 patch.setenv("PREFECT_API_AUTH_STRING", login)
+            services.forget_events_client()
             yield found
+            services.forget_events_client()
     finally:
         found.kill()

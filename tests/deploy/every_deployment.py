@@ -11,11 +11,11 @@ import httpx
 from tests.flows import sample_tables
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import Workplace
+from tests.patience import PATIENCE
 
 # Each group needs what the ones before have made; those of a group run at the same time, but few, as cores are.
 ORDER = (("training", "recovery", "drill"), ("scoring", "promotion", "reaction"), ("evaluation", "retention"))
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-PATIENCE = 240.0
 
 
 def furnish(place: Workplace) -> Workplace:

@@ -19,10 +19,10 @@ from ai_workflow.local.stack import processes
 from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from ai_workflow.local.stack.services import POSTGRESQL, SERVICES
 from tests import migrated_database, services
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
-_PATIENCE = 240.0
 
 
 class RunningStack:
@@ -124,7 +124,7 @@ def in_folder(folder: Path, site: dict[str, object] | None = None, **given: str)
 
 def until(look: Callable[[], T], is_there: Callable[[T], bool] = bool) -> T:
     """Look until it is there, and return it; what does not come for a minute and a half fails the test."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not is_there(found := look()):
         assert time.monotonic() < deadline, found
         time.sleep(0.2)

@@ -29,9 +29,9 @@ from tests.flows.workspace import ROOT, Workplace
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, alert, until
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-PATIENCE = 240.0
 LONG = sample_tables.PIPELINE["trainer"] | {"steps": 5000, "checkpoint": {"every_steps": 10, "keep": 2}}
 
 

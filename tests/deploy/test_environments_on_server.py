@@ -19,9 +19,9 @@ from tests.deploy.deploying_project import PIPELINE, Place
 from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import ROOT, Workplace
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-PATIENCE = 240.0
 NAMES = ("credit", "sales", "stock")
 
 

@@ -24,6 +24,7 @@ from tests.flows.prefect_api import until
 from tests.flows.prefect_runs import events, in_training
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import ROOT, Workplace
+from tests.patience import PATIENCE
 from tests.services import Postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -31,7 +32,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 LONG = sample_tables.PIPELINE["trainer"] | {"steps": 2500, "checkpoint": {"every_steps": 50, "keep": 2}}
 # A run of recovery takes five seconds of CPU time: more of them than a busy machine can run leave none for training.
 RECOVERY_SECONDS = 30
-PATIENCE = 240.0
 
 
 @dataclass

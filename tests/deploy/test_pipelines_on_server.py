@@ -20,9 +20,9 @@ from tests.deploy import every_deployment
 from tests.deploy.deploying_project import PIPELINE, Place, furnish
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import Workplace
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-PATIENCE = 240.0
 NAMES = ("credit", "sales")
 # Without schedules, nothing runs but what a test starts.
 QUIET = "deployments: {evaluation: {interval: null}, promotion: {interval: null}, retention: {cron: null}}\n"

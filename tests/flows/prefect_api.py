@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 from ai_workflow.local.server import Server
 from tests import prefect_retry
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 _PAGE = 200
-# A busy machine is slow, and a hang is ended by the timeout of the test.
-PATIENCE = 240.0
 # Where a secret could come out: each is asked for every record there is.
 EVERYTHING = (
     "logs", "artifacts", "artifacts/latest", "flow_runs", "task_runs", "flow_run_states", "block_documents", "flows",

@@ -17,6 +17,7 @@ from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event
 from tests.flows.prefect_api import Api, until
 from tests.flows.workspace import Workplace
+from tests.patience import PATIENCE
 
 
 def in_training(place: Workplace, run_id: str | None = None) -> str:
@@ -41,7 +42,7 @@ def _trainings(place: Workplace, run_id: str) -> bool:
 def watch(place: Workplace, client: SyncPrefectClient, run: FlowRun) -> set[int]:
     """Wait for the end of a run, and return how many processes held its training at a time, but for none."""
     seen: set[int] = set()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while type_of(client.read_flow_run(run.id)) not in (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED):
         assert time.monotonic() < deadline, "it did not end"
         seen |= {held} if (held := trainers(place)) else set()

@@ -12,6 +12,7 @@ from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event, Journal
+from tests.patience import PATIENCE
 from tests.serving import published_models
 from tests.serving.running_service import Running
 
@@ -82,7 +83,7 @@ class Callers:
 
     @staticmethod
     def _until(holds: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline, otherwise
             time.sleep(0.2)

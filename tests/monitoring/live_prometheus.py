@@ -17,6 +17,7 @@ import yaml
 
 from tests import services
 from tests.monitoring.paths import GENERATED
+from tests.patience import PATIENCE
 
 _STARTED = 60.0
 
@@ -47,7 +48,7 @@ class Prometheus:
         found: list[dict[str, Any]] = self.get("query", query=query)["result"]
         return found
 
-    def until(self, query: str, seconds: float = 240.0) -> list[dict[str, Any]]:
+    def until(self, query: str, seconds: float = PATIENCE) -> list[dict[str, Any]]:
         """Ask until something is found, and return it; fail the test where nothing is."""
         deadline = time.monotonic() + seconds
         while not (found := self.ask(query)):

@@ -21,6 +21,7 @@ from tests.monitoring.exporter.exporter_stores import Exporting
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay
+from tests.patience import PATIENCE
 from tests.serving import published_models
 from tests.serving.running_service import Running
 
@@ -28,7 +29,6 @@ JOBS = ("inference", "exporter", "relay", "alertmanager", "prometheus")
 FIRING, RESOLVED = ("🔴", "🟠", "🔵"), "🟢"
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 DISK = 32 << 20
-_PATIENCE = 240.0
 Promises = Callable[[Mapping[str, int], Mapping[str, str], Sequence[str]], dict[str, Any]]
 
 
@@ -140,7 +140,7 @@ class Stack:
     def _told(self, alert: str, about: str, since: int, channel: str | None) -> list[str]:
         return [block for block in self.blocks(channel)[since:] if alert in block and about in block]
 
-    def until(self, holds: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> None:
+    def until(self, holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
         """Wait until something holds; else say what chat was told, and what fires."""
         deadline = time.monotonic() + seconds
         while not holds():

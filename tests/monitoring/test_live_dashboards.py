@@ -13,6 +13,7 @@ import pytest
 from tests.monitoring.dashboard_reader import Reader
 from tests.monitoring.e2e_stack import WholeSystem, whole_system
 from tests.monitoring.paths import GENERATED
+from tests.patience import PATIENCE
 from tests.serving import published_models
 from tests.serving.running_service import dumps
 from tests.serving.traffic import Traffic
@@ -20,7 +21,6 @@ from tests.serving.traffic import Traffic
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
 BOARDS = {path.stem: json.loads(path.read_text()) for path in FILES}
 # Long enough for a busy machine: a quiet one is done within seconds.
-PATIENCE = 240.0
 
 Change = Callable[[dict[str, Any]], object]
 

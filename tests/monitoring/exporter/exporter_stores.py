@@ -19,6 +19,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from ai_workflow.telemetry.journal import Event, Journal
 from tests import services
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ("journal", "checkpoints", "registry", "evaluations", "disk", "expected", "prefect")
@@ -92,7 +93,7 @@ class Exporting:
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
-    def until(self, holds: Callable[[dict[str, float]], bool], seconds: float = 240.0) -> dict[str, float]:
+    def until(self, holds: Callable[[dict[str, float]], bool], seconds: float = PATIENCE) -> dict[str, float]:
         """Scrape until something holds, and return what was scraped; fail the test where it does not."""
         deadline = time.monotonic() + seconds
         while True:

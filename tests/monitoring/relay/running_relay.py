@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.patience import PATIENCE
 from tests.processes import ServerLog
 
 ROOT = Path(__file__).parents[3]
@@ -88,7 +89,7 @@ class RunningRelay:
         return next((float(line.split()[-1]) for line in shown.splitlines() if line.startswith(wanted)), 0.0)
 
 
-def until(holds: Callable[[], bool], seconds: float = 240.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not holds():

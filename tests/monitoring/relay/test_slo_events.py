@@ -23,6 +23,7 @@ from ai_workflow.telemetry import metrics, trace_context
 from tests import prefect_retry
 from tests.monitoring.relay.fake_vendors import WEBHOOK_TOKEN, Vendors
 from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, until, webhook
+from tests.patience import PATIENCE
 
 NOBODY = "http://127.0.0.1:9/api"
 
@@ -162,7 +163,7 @@ async def fail() -> str:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
