@@ -37,6 +37,8 @@ READS_deploy := PIPELINE ENVIRONMENT PRUNE TAKE_OVER
 READS_test := TESTS
 READS_test-unit := TESTS
 READS_test-slow := TESTS
+READS_test-soak := TESTS
+READS_check-kill := TESTS
 READS_test-oldest := TESTS
 READS_test-all := TESTS
 READS_lock := UPGRADE
@@ -97,7 +99,8 @@ test-unit: setup ## run the unit tests, in about half a minute; TESTS=tests/stag
 	  $(PY) -m pytest -n 2 --no-loadscope-reorder -q -o tmp_path_retention_policy=failed -m unit $(TESTS)
 
 check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=60 random kills instead of 8
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill \
+	  $(if $(filter file,$(origin TESTS)),tests/kill,$(TESTS))
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, browser, containers
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not soak and not kill" $(TESTS)

@@ -188,6 +188,7 @@ def test_sigterm_stops_container_in_time(name: str, trained: Composed) -> None:
     assert trained.stop(name)["ExitCode"] == SIGTERM_CODES.get(name, 0), trained.log(name)[-4000:]
 
 
+@pytest.mark.soak
 def test_podman_test_leaves_no_files_or_processes() -> None:
     with running() as podman:
         podman.import_base(debian_base.archive(), BASE)

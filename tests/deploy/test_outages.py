@@ -123,7 +123,11 @@ def _restart_the_database(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("seed", "outage"),
-    [(1, _stop_the_worker), (2, _kill_the_server), pytest.param(3, _restart_the_database, marks=pytest.mark.soak)],
+    [
+        pytest.param(1, _stop_the_worker, marks=pytest.mark.soak),
+        (2, _kill_the_server),
+        pytest.param(3, _restart_the_database, marks=pytest.mark.soak),
+    ],
 )
 def test_training_completes_despite_worker_server_or_database_outage(
     scene: Scene, seed: int, outage: Callable[[Scene], None]

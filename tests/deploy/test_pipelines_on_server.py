@@ -83,6 +83,7 @@ def test_each_pipeline_is_deployed_once(place: Place, deployed: list[str]) -> No
     assert _command(place, "deploy") == "nothing changed\n"
 
 
+@pytest.mark.soak
 def test_breach_of_each_pipeline_starts_its_own_training(place: Place, deployed: list[str]) -> None:
     worker: Worker = every_deployment.worker(Workplace(place.folder))
     try:

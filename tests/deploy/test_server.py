@@ -69,7 +69,9 @@ def test_server_is_started_reused_and_stopped_cleanly(var: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "seen", [pytest.param(seen, marks=pytest.mark.slow) for seen in (True, False)], ids=["before", "while it starts"]
+    "seen",
+    [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.soak)],
+    ids=["before", "while it starts"],
 )
 def test_used_port_makes_server_choose_other_port(var: Path, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not seen:
