@@ -81,7 +81,7 @@ class MarkedStream(io.RawIOBase):
         self._ahead.release()
 
     def stop(self) -> None:
-        """End the stream for a reader that is still ahead, so that it lets go of its blocks."""
+        """End the stream for a reader that is still ahead, so that it frees its blocks."""
         self._is_stopped = True
         self._ahead.release()
 
