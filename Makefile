@@ -182,7 +182,7 @@ $(COMPILED): $(INSTALLED) $(SOURCES)
 # hash of every file, including the build backend.
 $(INSTALLED): requirements.lock pyproject.toml | $(UV)
 	@$(WITH_UV) pip install --quiet --python $(PY) --compile-bytecode \
-	  --constraint requirements.lock --build-constraint requirements.lock --editable '.[dev,excel,s3]'
+	  --constraint requirements.lock --build-constraint requirements.lock --editable '.[dev,excel,s3,search]'
 	@$(PY) -c "import lightgbm" 2>/dev/null || { \
 	  echo "LightGBM does not load; on Debian it may lack OpenMP: apt-get install libgomp1" >&2; exit 1; }
 	@touch $@

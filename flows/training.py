@@ -14,7 +14,15 @@ from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry import published_types
 from ai_workflow.registry.registry import Registry
 from ai_workflow.sources import own_source
-from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
+from ai_workflow.stages import (
+    data_loader,
+    evaluator,
+    feature_engineering,
+    parameter_search,
+    preprocessor,
+    registry,
+    trainer,
+)
 from ai_workflow.training import protocol
 
 
@@ -24,6 +32,8 @@ async def training(run: PipelineRun) -> FlowResult:
     s = run.settings
     family = await asyncio.to_thread(protocol.check, s.trainer.kind)
     functions = await asyncio.to_thread(own_features.check, s.features.functions)
+    options = parameter_search.SearchOptions.of(s)
+    await asyncio.to_thread(parameter_search.check, options)
     gate = quality_gate.QualityGate.of(s)
     metrics = await asyncio.to_thread(
         own_metrics.check, gate.own_metrics, gate.metric, gate.scoring.own_per_class or ()
@@ -50,6 +60,11 @@ async def training(run: PipelineRun) -> FlowResult:
     roles = feature_engineering.ColumnRoles.of(s)
     featured = await run.stage(feature_engineering.fit, clean, roles, s.features, loads=functions)
     await asyncio.to_thread(lambda: gate.check(feature_engineering.read_spec(run.store, featured)["classes"]))
+    found = None
+    if options is not None:
+        found = await run.stage(parameter_search.search, clean, featured, options, loads=(*family, *metrics))
+        s = parameter_search.apply(s, found)
+        gate = quality_gate.QualityGate.of(s)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=family)
     models = Registry(run.store, s.models)
@@ -62,6 +77,7 @@ async def training(run: PipelineRun) -> FlowResult:
         trained,
         gate,
         champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout),
+        found,
         loads=(*protocol.modules_of(*kinds), *metrics),
     )
     published = await run.stage(

@@ -22,7 +22,7 @@ def report(**other: Any) -> dict[str, Any]:
         "baseline": {"accuracy": 0.977, "auc": 0.5, "log_loss": 0.11},
         "scoring": {"positive_class": "yes", "quantile": None},
         "gate": {"metric": "accuracy", "verdict": "passes", "baseline": 0.955, "beats_baseline": True},
-        "adapted": {}, "threshold": None, "calibration": None, "cross_validation": None,
+        "adapted": {}, "threshold": None, "calibration": None, "cross_validation": None, "search": None,
         "hyperparameters": {"steps": 300, "seed": 0, "params": {"learning_rate": 0.1}}, "period": None,
         "curves": {"roc": [[0, 0], [0.1, 0.8], [1, 1]], "precision_recall": [[0.5, 1], [1, 0.3]],
                    "calibration": [[0.1, 0.12, 500], [0.8, 0.7, 500]]},

@@ -111,6 +111,18 @@ def test_only_newest_checkpoints_are_kept(anywhere: Store) -> None:
     assert set(anywhere.names(FOLDER)) == {*names, "expected.json"}
 
 
+def test_cleared_checkpoints_are_no_loss(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = Checkpoints(anywhere, "credit", FINGERPRINT, 2)
+    checkpoints.clear()
+    for step in (10, 20):
+        checkpoints.save(step, b"state", FIGURES)  # type: ignore[arg-type]
+    checkpoints.clear()
+    assert checkpoints.steps() == []
+    assert not [name for name in anywhere.names(FOLDER) if name != ".lock"]
+    assert checkpoints.newest() is None
+    assert not caplog.records
+
+
 def test_next_save_removes_orphaned_checkpoint_state(anywhere: Store) -> None:
     checkpoints = _saved(anywhere, 10)
     anywhere.write(f"{FOLDER}/model_step_17.state", b"no record")

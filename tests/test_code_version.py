@@ -19,7 +19,7 @@ from tests import processes
 PACKAGE = Path(fingerprint.__file__).parents[1]
 STAGES = (
     "data_loader", "drift_detector", "evaluation_store", "evaluator", "feature_engineering", "inference",
-    "label_joiner", "preprocessor", "registry", "result_store", "trainer",
+    "label_joiner", "parameter_search", "preprocessor", "registry", "result_store", "trainer",
 )  # fmt: skip
 VERSIONS = """
     from importlib import import_module

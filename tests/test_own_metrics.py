@@ -171,7 +171,8 @@ def test_metric_that_breaks_a_rule_is_an_error(team: TeamFolder, text: str, said
 def test_metric_of_the_gate_without_direction_is_refused(team: TeamFolder) -> None:
     assert own_metrics.check(["team_metrics:bias"], "mae") == ("team_metrics",)
     with pytest.raises(
-        StageError, match=r"metrics.py:\d+: evaluate.metric needs .*Write bias.greater_is_better = True"
+        StageError,
+        match=r"metrics.py:\d+: evaluate.metric and trainer.search.metric need .*Write bias.greater_is_better = True",
     ):
         own_metrics.check(["team_metrics:bias"], "team_metrics:bias")
 

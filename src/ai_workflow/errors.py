@@ -39,6 +39,14 @@ class TransientError(StageError):
     """An external system failed in a way that may pass (network, database), so the stage is retried."""
 
 
+class OwnCodeError(StageError):
+    """A team's own code raised an exception that is not one of this package."""
+
+
+class DeviceError(StageError):
+    """A GPU is missing or has failed."""
+
+
 class BrokenVersionError(StageError):
     """A model version cannot score any row; another version may be used instead."""
 

@@ -204,7 +204,7 @@ def test_code_of_own_metric_reruns_the_evaluation_only(team: Workplace) -> None:
     file.write_text("def cost(target, prediction): return 1.0\n")
     refused = team.train(PIPELINE)
     assert (refused.code, refused.stages) == (1, {})
-    assert "metrics.py:1: evaluate.metric needs its attribute greater_is_better" in refused.output
+    assert "metrics.py:1: evaluate.metric and trainer.search.metric need its attribute" in refused.output
 
 
 SOURCE = """\

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ai_workflow.errors import StageError
-from ai_workflow.stages import cross_validation
+from ai_workflow.stages import fold_model
 from ai_workflow.stages.feature_engineering import GROUP, HOLDOUT
 from ai_workflow.storage.store import Store
 from ai_workflow.training.loop import Training
@@ -101,7 +101,7 @@ def test_killed_run_does_not_repeat_finished_folds(
 
 def test_other_threshold_scores_the_models_of_the_folds_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first = report_of(published(pipeline(store)))
-    monkeypatch.setattr(cross_validation, "Training", None)
+    monkeypatch.setattr(fold_model, "Training", None)
     second = report_of(published(pipeline(store, evaluate={"threshold": 0.2})))
     assert second["mean"]["recall"] > first["mean"]["recall"]
     assert second["mean"]["auc"] == first["mean"]["auc"]
@@ -110,13 +110,13 @@ def test_other_threshold_scores_the_models_of_the_folds_again(store: Store, monk
 def learned_rows(run: Pipeline, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Return the features with the column `opened` of the clean rows, and the rows that each fold learns from."""
     learned: list[np.ndarray] = []
-    original = cross_validation.split_rows
+    original = fold_model.split_rows
 
     def recorded(*arguments: Any) -> Any:
         learned.append(np.concatenate(arguments[-1]))
         return original(*arguments)
 
-    monkeypatch.setattr(cross_validation, "split_rows", recorded)
+    monkeypatch.setattr(fold_model, "split_rows", recorded)
     made = published(run)
     frame = rows(run.store, made.featured)
     return frame.assign(opened=rows(run.store, made.clean)["opened"]), learned

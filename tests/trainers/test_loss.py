@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from ai_workflow.config import settings
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StageError
-from ai_workflow.stages import trainer
 from ai_workflow.training import protocol
 from ai_workflow.training.families import lightgbm_params
 from ai_workflow.training.protocol import TrainingData
+from tests.trainers import training_rows
 from tests.trainers.training_rows import Held, spec
 
 pytestmark = pytest.mark.integration
@@ -134,7 +134,7 @@ def test_loss_of_classification_is_refused() -> None:
 def test_trainer_that_does_not_name_the_loss_is_refused() -> None:
     options = settings.Trainer.model_validate({"kind": "lightgbm", "loss": "absolute"})
     with pytest.raises(StageError, match=r"does not minimize trainer\.loss absolute") as refused:
-        trainer._check_loss(object(), options)  # type: ignore[arg-type]
+        protocol.check_options(object(), training_rows.data("regression"), options)  # type: ignore[arg-type]
     assert "attribute losses" in str(refused.value.remedy)
 
 

@@ -19,6 +19,7 @@ from ai_workflow.errors import StageError
 _COMPUTE = {
     "lightgbm": "lightgbm",
     "numpy": "numpy",
+    "optuna": "optuna",
     "pandas": "pandas",
     "pyarrow": "pyarrow",
     "scipy": "scipy",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,8 +17,9 @@ from ai_workflow.config.merge import at, members
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
-from ai_workflow.config.settings import Settings, Trainer, trainer_params
+from ai_workflow.config.settings import SearchParameter, Settings, Trainer, trainer_params
 from ai_workflow.config.settings.config_model import NAME_PATTERN
+from ai_workflow.config.settings.search import problems as search_problems
 from ai_workflow.config.settings.source import OWN
 from ai_workflow.plugins import names
 
@@ -66,19 +69,25 @@ class Checker:
             return None, self._problems(error.errors(include_url=False, include_input=False)) + problems
 
     def _params_problems(self, values: object) -> list[Problem]:
-        """Return the problems of `trainer.params`, whether or not other keys are valid."""
+        """Return the problems of `trainer.params` and of a search, whether or not other keys are valid."""
         trainer = values.get("trainer") if isinstance(values, dict) else None
-        params = trainer.get("params") if isinstance(trainer, dict) else None
-        if not isinstance(trainer, dict) or not isinstance(params, dict):
+        if not isinstance(trainer, dict):
             return []
         kind = str(trainer.get("kind") or Trainer().kind)
-        named = {name: value for name, value in params.items() if isinstance(name, str)}
-        messages = {
+        params = trainer.get("params")
+        named = (
+            {name: value for name, value in params.items() if isinstance(name, str)} if isinstance(params, dict) else {}
+        )
+        messages: dict[KeyPath, str] = {
             ("trainer", "params", name): text
             for name, text in trainer_params.problems(kind, named, trainer.get("loss"))
         }
         reported = {path[:3] for path in self.bad}
-        return [self._problem(path, [text]) for path, text in messages.items() if path not in reported]
+        messages = {path: text for path, text in messages.items() if path not in reported}
+        invalid = {path[-1] for path in messages}
+        valid = {name: value for name, value in named.items() if name not in invalid}
+        messages |= _search_messages(kind, valid, trainer)
+        return [self._problem(path, [text]) for path, text in messages.items() if path not in self.bad]
 
     def _problems(self, errors: list[ErrorDetails]) -> list[Problem]:
         messages: dict[KeyPath, list[str]] = {}
@@ -161,8 +170,24 @@ class Checker:
     def _value_error(self, message: str, path: KeyPath) -> tuple[KeyPath, str]:
         """Return path and text of an error of a validator; a key at the start of its message becomes the path."""
         first, _, rest = message.partition(" ")
-        key: KeyPath = (*path, *first.strip("`").split(".", 1))
-        return (key, rest) if at(self.root, key) is not None else (path, message)
+        name = first.strip("`")
+        for parts in (name.split(".", 1), name.split(".")):
+            key: KeyPath = (*path, *parts)
+            if at(self.root, key) is not None:
+                return key, rest
+        return path, message
+
+
+def _search_messages(kind: str, params: dict[str, Any], trainer: dict[str, Any]) -> dict[KeyPath, str]:
+    """Return the problems of the parameters of a search whose ranges are valid."""
+    search = trainer.get("search")
+    ranges = search.get("parameters") if isinstance(search, dict) else None
+    samples = {}
+    for name, values in ranges.items() if isinstance(ranges, dict) else ():
+        with contextlib.suppress(ValidationError):
+            samples[name] = SearchParameter.model_validate(values).samples
+    found = search_problems.problems(kind, params, samples, trainer.get("loss"))
+    return {("trainer", "search", "parameters", name): text for name, text in found}
 
 
 def _masked(part: str | int) -> str:

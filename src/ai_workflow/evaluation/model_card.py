@@ -9,7 +9,7 @@ from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.calibration_report import CalibrationReport
 from ai_workflow.evaluation.markdown import escaped
 from ai_workflow.evaluation.mean_contributions import ContributionReport
-from ai_workflow.evaluation.report import ClassScores, CrossValidationReport, EvaluationReport
+from ai_workflow.evaluation.report import ClassScores, CrossValidationReport, EvaluationReport, SearchReport
 from ai_workflow.evaluation.slices import Slice
 
 _MAX_COLUMNS = 20
@@ -33,6 +33,7 @@ def render(report: EvaluationReport, version: str | None = None) -> str:
     if contributions := report["contributions"]:
         parts += ["## Contributions", _contributions(contributions)]
     parts += ["## Cross-validation", _folds(folds)] if (folds := report["cross_validation"]) else []
+    parts += ["## Hyperparameter search", _search(search)] if (search := report["search"]) else []
     parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
     return "\n\n".join(parts) + "\n"
 
@@ -112,6 +113,22 @@ def _folds(validation: CrossValidationReport) -> str:
     for name in validation["mean"]:
         values = [validation["mean"][name], validation["deviation"][name], *(fold["scores"][name] for fold in folds)]
         lines.append(f"| {' | '.join([name, *map(scores.format_score, values)])} |")
+    return "\n".join(lines)
+
+
+def _search(search: SearchReport) -> str:
+    best, names = search["best"], list(search["best"]["params"])
+    failed = f", {search['failed']} failed" if search["failed"] else ""
+    about = (
+        f"{search['trials']} trials{failed}, each scored on {search['rows']} training rows that its models did not "
+        f"learn from. The best is trial {best['number']}, with {escaped(search['metric'])} "
+        f"{scores.format_score(best['value'])}; the model has its parameters, and learned from all training rows."
+    )
+    heads = ["trial", escaped(search["metric"]), *map(escaped, names)]
+    lines = [about, "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for trial in search["top"]:
+        cells = [str(trial["number"]), scores.format_score(trial["value"])]
+        lines.append(f"| {' | '.join(cells + [markdown.code(trial['params'][name]) for name in names])} |")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ _DOCS = "See docs/own-code.md#metrics"
 class MetricFunction(Protocol):
     """A metric of the rows held out. It may leave out `probabilities`, and may take `positive`, the name of a class.
 
-    The function of the quality gate has the attribute `greater_is_better`, True or False.
+    The function of the quality gate or of a search has the attribute `greater_is_better`, True or False.
     """
 
     def __call__(self, target: pd.Series, prediction: pd.Series, probabilities: pd.DataFrame) -> float:
@@ -65,7 +65,8 @@ class OwnMetric:
         value = getattr(self._function, _DIRECTION, None)
         if not isinstance(value, bool):
             raise StageError(
-                f"{self._label}{self._location()}: evaluate.metric needs its attribute {_DIRECTION}, which is {value}",
+                f"{self._label}{self._location()}: evaluate.metric and trainer.search.metric need its attribute "
+                f"{_DIRECTION}, which is {value}",
                 f"Write {self._path.name}.{_DIRECTION} = True after it, or False",
             )
         return value

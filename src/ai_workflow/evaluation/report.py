@@ -130,11 +130,37 @@ class CrossValidationReport(TypedDict):
     deviation: dict[Metric, float | None]
 
 
+class Trial(TypedDict):
+    """One trial of a search: its parameters, and the value of the metric, or the error if it failed."""
+
+    number: int
+    params: dict[str, Any]
+    value: float | None
+    error: str | None
+
+
+class SearchReport(TypedDict):
+    """Hyperparameter search: `top` are the best trials, the best first.
+
+    `rows` is the number of training rows that score a trial, in `scored_folds` of `folds` parts.
+    """
+
+    metric: str
+    trials: int
+    failed: int
+    rows: int
+    folds: int
+    scored_folds: int
+    seed: int
+    best: Trial
+    top: list[Trial]
+
+
 class EvaluationReport(TrainingSummary):
     """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction.
 
     `curves` is None for a regression, `contributions` for a model family without contributions, `calibration` if the
-    probabilities are those of the model.
+    probabilities are those of the model, `search` without `trainer.search`.
     """
 
     scores: Scores
@@ -142,6 +168,7 @@ class EvaluationReport(TrainingSummary):
     threshold: Threshold | None
     calibration: CalibrationReport | None
     cross_validation: CrossValidationReport | None
+    search: SearchReport | None
     baseline: dict[Metric, float | None]
     stable: StableScores | None
     gate: GateReport

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ai_workflow.errors import AiWorkflowError, StageError
+from ai_workflow.errors import AiWorkflowError, OwnCodeError, StageError
 from ai_workflow.plugins import search_path
 from ai_workflow.plugins.names import CodePath
 
@@ -44,7 +44,7 @@ def load(path: CodePath, key: str) -> tuple[ModuleType, Any]:
 
 @contextmanager
 def calls(label: str, action: str) -> Iterator[None]:
-    """Raise errors of own code as StageError with its file and line; those of this package and MemoryError as they are.
+    """Raise errors of own code as OwnCodeError with file and line; those of this package and MemoryError as they are.
 
     Args:
         label: the configuration key and the name of the code.
@@ -56,7 +56,7 @@ def calls(label: str, action: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-        raise StageError(f"{label}: {action} raised {text}{_location(error)}", "Correct the code") from error
+        raise OwnCodeError(f"{label}: {action} raised {text}{_location(error)}", "Correct the code") from error
 
 
 def location_of(code: Any) -> str:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ai_workflow.evaluation.report import EvaluationReport, StableScores, TrainingSummary
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
+    from ai_workflow.stages.parameter_search import SearchResult
     from ai_workflow.stages.preprocessor import CleanData
     from ai_workflow.stages.trainer import TrainedModel
     from ai_workflow.training.protocol import FeatureImportance
@@ -77,6 +78,7 @@ def evaluate(
     trained: TrainedModel,
     gate: QualityGate,
     champion_options: ChampionOptions,
+    search: SearchResult | None = None,
 ) -> EvaluationResult:
     """Score the model on the holdout, and write the report, the card, the plots and the golden rows.
 
@@ -108,11 +110,13 @@ def evaluate(
     if folds := gate.cross_validation:
         dataset = Dataset.load(store, clean)
         report["cross_validation"] = cross_validation.run(store, dataset, features, spec, gate.scoring, folds)
+    report["search"] = search["report"] if search else None
     own_warnings = evaluation_warnings.find(report)
     # Earlier stages have logged their own warnings.
-    report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
+    earlier = [*(search["warnings"] if search else []), *clean["warnings"], *featured["warnings"]]
+    report["warnings"] = [*own_warnings, *earlier]
     golden = _golden(store, clean, spec, lambda x: calibrate(predict(x)))
-    key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
+    key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options, *([search] if search else []))
     refs = _write(store, key, report, golden)
     for text in own_warnings:
         log.warning("%s", text)
@@ -149,6 +153,7 @@ def _report(
         "threshold": gate.scoring.decision(spec["classes"]) if spec["classes"] else None,
         "calibration": None,
         "cross_validation": None,
+        "search": None,
         "baseline": constant_model.scores_of(y, spec, gate.scoring),
         "stable": stable,
         "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),

@@ -17,11 +17,11 @@ from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import calibration_fit, protocol
 from ai_workflow.training.checkpoints import Checkpoints
 from ai_workflow.training.loop import Progress, Training
-from ai_workflow.training.protocol import Trainer, TrainingData
 
 if TYPE_CHECKING:
     from ai_workflow.features.spec import Calibration
     from ai_workflow.stages.feature_engineering import FeatureData
+    from ai_workflow.training.protocol import TrainingData
 
 FOLDER = f"{partitions.FOLDER}/trained"
 _NO_HYPERPARAMETERS = {"kind", "checkpoint", "batch_size", "calibration"}
@@ -75,6 +75,11 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
             calibration, or another process trains the same model.
         RunInterruptedError: a stop was requested; progress is saved.
     """
+    if options.search:
+        raise StageError(
+            "the stage trainer got trainer.search, which the stage parameter_search resolves",
+            "Call parameter_search.search first, and pass its parameters, as flows/training.py does",
+        )
     trainer = protocol.trainer(options.kind)
     library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
     batch_size = batch_size or 128
@@ -86,8 +91,7 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
         data = split_rows(store, features, spec, options)
         unseen = calibration_rows(store, features, spec, options)
         _warn_of_unused(options)
-        _check_weights(trainer, data, options.kind)
-        _check_loss(trainer, options)
+        protocol.check_options(trainer, data, options)
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
@@ -116,27 +120,10 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
     }
 
 
-def _check_weights(trainer: Trainer, data: TrainingData, kind: str) -> None:
-    if data.is_weighted and not getattr(trainer, "uses_weights", False):
-        raise StageError(
-            f"trainer.kind {kind} does not use the weights of rows",
-            "Remove trainer.weight and trainer.class_weights, or use `rows.weights()` in the trainer and set "
-            "uses_weights = True",
-        )
-
-
 def _calibration(options: settings.Trainer, model: bytes, unseen: list[PartitionRows]) -> Calibration | None:
     if options.calibration is None:
         return None
     return calibration_fit.of_model(options.calibration.method, protocol.load(options.kind, model), unseen)
-
-
-def _check_loss(trainer: Trainer, options: settings.Trainer) -> None:
-    if options.loss and options.loss.kind not in getattr(trainer, "losses", ()):
-        raise StageError(
-            f"trainer.kind {options.kind} does not minimize trainer.loss {options.loss.kind}",
-            "Remove trainer.loss, or use `options.loss` in the trainer and name the kinds in its attribute losses",
-        )
 
 
 def _key(featured: FeatureData, options: settings.Trainer, batch_size: int, library: str) -> str:

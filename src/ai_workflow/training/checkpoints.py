@@ -47,6 +47,10 @@ class ProgressRecord(TypedDict):
     batch_size: int | None
 
 
+class TrainingLockedError(StageError):
+    """Another process trains the same model now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A verified checkpoint: the step, the state after it, and its progress as readable figures."""
@@ -92,6 +96,14 @@ class Checkpoints:
         log.debug("checkpoint model_step_%d saved, %d bytes in %.3f s", step, ref.bytes, seconds)
         return seconds
 
+    def clear(self) -> None:
+        """Delete all checkpoints of a training whose result is stored elsewhere."""
+        # Without the step saved last, a missing checkpoint is no loss.
+        self._store.remove(f"{self.folder}/{_EXPECTED}")
+        for pattern in (_NAME, _STATE):
+            for name in filter(pattern.match, self._store.names(self.folder)):
+                self._store.remove(f"{self.folder}/{name}")
+
     def steps(self) -> list[int]:
         """Return the steps that have a record, the earliest first; the checkpoint may be damaged."""
         return sorted(int(match[1]) for name in self._store.names(self.folder) if (match := _NAME.match(name)))
@@ -128,7 +140,7 @@ class Checkpoints:
         """Hold the lock of this training, which excludes other processes on this machine.
 
         Raises:
-            StageError: another process has the lock.
+            TrainingLockedError: another process has the lock.
             StoreError: the lock file cannot be created.
         """
         path = self._lock_file()
@@ -138,7 +150,7 @@ class Checkpoints:
         except OSError as error:
             raise write_error(str(path), error) from error
         if handle is None:
-            raise StageError(
+            raise TrainingLockedError(
                 f"process {holder or 'unknown'} trains the same model on the same data now",
                 "Wait for it, or end it, and run again",
             )

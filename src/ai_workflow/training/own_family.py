@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,10 @@ from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.plugins import objects
 from ai_workflow.plugins.names import CodePath
-from ai_workflow.training import contributions
+from ai_workflow.training import contributions, row_results
 from ai_workflow.training.contributions import Model
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ai_workflow.training.protocol import Predict, TrainingData
 
 _KEY = "trainer.kind"
@@ -29,8 +26,6 @@ _FILE_NAME = re.compile(r"model[\w-]*(\.[\w-]+)*")
 _DOCS = "See docs/own-code.md"
 # A module with this attribute predicts the same for a row whatever rows are beside it, and gets all rows in one call.
 _INDEPENDENT = "ROWS_ARE_INDEPENDENT"
-# Rows per call otherwise: a BLAS may sum in another order for another number of rows, and batch and service must agree.
-_TILE_ROWS = 16
 
 
 class OwnFamily:
@@ -47,6 +42,12 @@ class OwnFamily:
         if problems:
             raise StageError(f"{self._label} in {self._module.__file__} is no trainer: {', '.join(problems)}", _DOCS)
 
+    @property
+    def parameters(self) -> tuple[str, ...] | None:
+        """Names of the `trainer.params` that the class declares; None if it declares none."""
+        names = getattr(self._class, "parameters", None)
+        return None if names is None else tuple(names)
+
     def new_trainer(self) -> OwnTrainer:
         """Return a new trainer."""
         return OwnTrainer(self._label, self._class)
@@ -59,12 +60,12 @@ class OwnFamily:
             raise StageError(f"{self._label}: load returned {_type(predict)}, not a function", _DOCS)
 
         is_independent = getattr(self._module, _INDEPENDENT, False)
-        by_rows = partial if is_independent else partial(partial, _in_tiles)
+        by_rows = partial if is_independent else partial(partial, row_results.in_tiles)
         function = contributions.of(predict)
         if function is not None and not callable(function):
             raise StageError(f"{self._label}: contributions of the loaded model is {_type(function)}, no method", _DOCS)
-        explain = by_rows(_CONTRIBUTIONS.compute, self._label, function) if function is not None else None
-        return Model(by_rows(_PREDICTIONS.compute, self._label, predict), explain)
+        explain = by_rows(row_results.CONTRIBUTIONS.compute, self._label, function) if function is not None else None
+        return Model(by_rows(row_results.PREDICTIONS.compute, self._label, predict), explain)
 
     def importance(self, model: bytes) -> list[float]:
         """Return the shares of all features; empty if the module has no `importance`."""
@@ -163,59 +164,6 @@ class OwnTrainer:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class _RowResults:
-    """Numbers that own code returns for rows: names of the call and of the result, dimensions, and the remedy."""
-
-    call: str
-    name: str
-    dimensions: tuple[int, ...]
-    remedy: str
-
-    def compute(self, label: str, function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-        """Return the results, one entry or line for each row.
-
-        Raises:
-            StageError: the code raises, or returns something else.
-        """
-        import numpy as np
-
-        with objects.calls(label, self.call):
-            output = np.asarray(function(x))
-        if output.ndim not in self.dimensions or len(output) != len(x) or output.dtype.kind not in "fiu":
-            raise StageError(
-                f"{label}: the {self.name} for {len(x)} rows: {output.dtype} of shape {output.shape}", self.remedy
-            )
-        return output
-
-
-_PREDICTIONS = _RowResults(
-    "the prediction", "prediction", (1, 2), "Return (n, classes) probabilities, or (n,) values for a regression"
-)
-_CONTRIBUTIONS = _RowResults(
-    "contributions",
-    "contributions",
-    (2, 3),
-    "Return (n, classes, features + 1), or (n, features + 1) for a regression; the base value is last",
-)
-
-
-def _in_tiles(
-    work: Callable[[str, Callable[[np.ndarray], np.ndarray], np.ndarray], np.ndarray],
-    label: str,
-    function: Callable[[np.ndarray], np.ndarray],
-    x: np.ndarray,
-) -> np.ndarray:
-    """Return the results of own code for all rows, from calls with the same number of rows each."""
-    import numpy as np
-
-    padded = np.zeros((max(1, -(-len(x) // _TILE_ROWS)) * _TILE_ROWS, x.shape[1]), dtype=x.dtype)
-    padded[: len(x)] = x
-    starts = range(0, len(padded), _TILE_ROWS)
-    parts = [work(label, function, padded[start : start + _TILE_ROWS]) for start in starts]
-    return np.concatenate(parts)[: len(x)]
-
-
 def _problems(module: Any, trainer: Any) -> list[str]:
     """Return the parts of the protocol that a class and its module lack."""
     if not inspect.isclass(trainer):
@@ -227,9 +175,16 @@ def _problems(module: Any, trainer: Any) -> list[str]:
     file = texts["model_file"]
     if isinstance(file, str) and file and not _FILE_NAME.fullmatch(file):
         problems.append(f"its model_file {file!r} is not a name that begins with model")
+    parameters = getattr(trainer, "parameters", None)
+    if parameters is not None and not _are_names(parameters):
+        problems.append(f"its attribute parameters is {_type(parameters)}, not a list of names")
     if not callable(getattr(module, "load", None)):
         problems.append("its module has no function load(model)")
     return problems
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(name, str) for name in value)
 
 
 def _method_problem(trainer: type, name: str, count: int) -> str:

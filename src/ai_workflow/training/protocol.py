@@ -32,6 +32,8 @@ __all__ = [
     "TrainingData",
     "check",
     "check_model",
+    "check_options",
+    "declared_parameters",
     "importance",
     "load",
     "modules_of",
@@ -129,6 +131,27 @@ def trainer(kind: str) -> Trainer:
     family = _family(kind)
     new: Trainer = family.new_trainer() if isinstance(family, OwnFamily) else family.Trainer()
     return new
+
+
+def declared_parameters(kind: str) -> tuple[str, ...] | None:
+    """Return the attribute `parameters` of own code; None if there is none, or the family is of this package."""
+    family = _family(kind) if own_path(kind) else None
+    return family.parameters if isinstance(family, OwnFamily) else None
+
+
+def check_options(trainer: Trainer, data: TrainingData, options: settings.Trainer) -> None:
+    """Raise StageError if a family does not use the weights or the loss of the settings."""
+    if data.is_weighted and not getattr(trainer, "uses_weights", False):
+        raise StageError(
+            f"trainer.kind {options.kind} does not use the weights of rows",
+            "Remove trainer.weight and trainer.class_weights, or use `rows.weights()` in the trainer and set "
+            "uses_weights = True",
+        )
+    if options.loss and options.loss.kind not in getattr(trainer, "losses", ()):
+        raise StageError(
+            f"trainer.kind {options.kind} does not minimize trainer.loss {options.loss.kind}",
+            "Remove trainer.loss, or use `options.loss` in the trainer and name the kinds in its attribute losses",
+        )
 
 
 def check_model(kind: str, model: bytes, spec: FeatureSpec) -> None:

@@ -14,6 +14,7 @@ from ai_workflow.config.settings.environment import Database, Engine, Logging, M
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.config.settings.features import DerivedFeature, FeatureOptions, TargetEncoding
 from ai_workflow.config.settings.operations import Monitoring, Promotion, Recovery, Retention
+from ai_workflow.config.settings.search.options import Search, SearchParameter
 from ai_workflow.config.settings.service import Inference, PredictionLog, Service
 from ai_workflow.config.settings.source import (
     CsvSource,
@@ -79,6 +80,8 @@ __all__ = [
     "Relay",
     "Retention",
     "SampleSource",
+    "Search",
+    "SearchParameter",
     "Service",
     "Settings",
     "Source",
@@ -158,6 +161,7 @@ class Settings(ConfigModel):
             raise ValueError(f"evaluate.{of_classes[0]} is not for regression")
         if self.target in (self.id, self.timestamp):
             raise ValueError("target must not be the id or the timestamp column")
+        self._check_search()
         self._check_split()
         self._check_weights()
         self._check_encodings()
@@ -184,6 +188,15 @@ class Settings(ConfigModel):
                 f"schema.{self.target} must be of type integer or number: it is the target of a regression"
             )
         return self
+
+    def _check_search(self) -> None:
+        metric = self.trainer.search.metric if self.trainer.search else None
+        known = list(dict.fromkeys([*METRICS[self.task], *self.evaluate.metrics, self.metric]))
+        if metric is not None and metric not in known:
+            raise ValueError(
+                f"trainer.search.metric {metric} is not a metric of {self.task}: one of {', '.join(known)}; list own "
+                "code in evaluate.metrics"
+            )
 
     def _check_split(self) -> None:
         split = self.evaluate.split

@@ -15,6 +15,7 @@ BUILT_IN = (
     "data_loader",
     "preprocessor",
     "feature_engineering",
+    "parameter_search",
     "trainer",
     "evaluator",
     "registry",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Fraction, Scope
+from ai_workflow.config.settings.search.options import Search
 from ai_workflow.plugins import names
 
 # Model families of this package.
@@ -76,6 +77,9 @@ class Trainer(ConfigModel):
     )
     calibration: ProbabilityCalibration | None = Field(
         default=None, description="calibration of the probabilities of a classification"
+    )
+    search: Search | None = Field(
+        default=None, description="search of params by trials on the training rows, for example {trials: 20}"
     )
     # Stages get the batch size as an argument: this one, or model.batch_size.
     batch_size: Annotated[int | None, NOT_IN_KEY] = Field(

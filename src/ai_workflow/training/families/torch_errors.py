@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ai_workflow.errors import StageError
+from ai_workflow.errors import DeviceError
 from ai_workflow.runtime import memory_pressure
 
 _OUT_OF_MEMORY = (
@@ -62,7 +62,7 @@ def translate(error: Exception, context: ErrorContext) -> Exception | None:
     """Return the error to raise instead of an error of PyTorch; None if it is about neither memory nor a GPU.
 
     The result is a MemoryError if a smaller batch may help (an `OutOfMemoryError` with step and remedy for GPU memory),
-    and a StageError if the GPU fails in another way.
+    and a DeviceError if the GPU fails in another way.
     """
     text = " ".join(str(error).split())
     is_gpu = is_gpu_error(text)
@@ -72,7 +72,7 @@ def translate(error: Exception, context: ErrorContext) -> Exception | None:
         return None
     low = text.lower()
     remedy = next((remedy for parts, remedy in _REMEDIES.items() if any(part in low for part in parts)), _OTHER)
-    return StageError(f"the GPU failed{context.at_step}: {first_line(error).rstrip('.')}", remedy)
+    return DeviceError(f"the GPU failed{context.at_step}: {first_line(error).rstrip('.')}", remedy)
 
 
 def is_out_of_memory(text: str) -> bool:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ai_workflow.errors import StageError
+from ai_workflow.errors import DeviceError
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.training.families import torch_errors
 from ai_workflow.training.families.torch_errors import ErrorContext
@@ -78,7 +78,8 @@ class Network:
 
         Raises:
             MemoryError: the batch does not fit into memory; the weights are unchanged.
-            StageError: there is no memory for the update of the weights, which may be incomplete; or the GPU fails.
+            StageError: there is no memory for the update of the weights, which may be incomplete.
+            DeviceError: the GPU fails.
         """
         with self._deterministic(seed, len(x)):
             self._layers.train()
@@ -189,18 +190,18 @@ class Network:
 
 
 def _check_gpu() -> None:
-    """Raise StageError with PyTorch's reason if it cannot use a GPU."""
+    """Raise DeviceError with PyTorch's reason if it cannot use a GPU."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
             return
     problem = "trainer.params.device is cuda, but PyTorch finds no GPU"
     if torch.version.cuda is None and torch.version.hip is None:
-        raise StageError(f"{problem}: it is built for CPUs only", "Install PyTorch for CUDA, or set the device to cpu")
+        raise DeviceError(f"{problem}: it is built for CPUs only", "Install PyTorch for CUDA, or set the device to cpu")
     reason = " ".join(str(caught[-1].message).split()) if caught else ""
     error = torch_errors.translate(RuntimeError(f"CUDA: {reason}"), ErrorContext()) if reason else None
-    remedy = error.remedy if isinstance(error, StageError) else "Set it to cpu"
-    raise StageError(f"{problem}{f': {reason}' if reason else ''}", remedy)
+    remedy = error.remedy if isinstance(error, DeviceError) else "Set it to cpu"
+    raise DeviceError(f"{problem}{f': {reason}' if reason else ''}", remedy)
 
 
 def arrays(weights: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Settings of the hyperparameter search, and the check of its parameters."""
