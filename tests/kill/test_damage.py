@@ -115,7 +115,7 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
     return place
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -129,7 +129,7 @@ def test_run_survives_every_damage_to_each_file_kind(reference: Reference, tmp_p
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_killed_training_survives_damaged_checkpoints(interrupted: Place, reference: Reference, tmp_path: Path) -> None:
     files = [str(path.relative_to(interrupted.var)) for path in interrupted.files("checkpoints/*/*/*")]
     assert len(files) >= 5, files
@@ -139,7 +139,7 @@ def test_killed_training_survives_damaged_checkpoints(interrupted: Place, refere
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_killed_training_survives_damage_to_each_file_kind(
     interrupted: Place, reference: Reference, tmp_path: Path
 ) -> None:
@@ -148,7 +148,7 @@ def test_killed_training_survives_damage_to_each_file_kind(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_leftovers_of_killed_processes_do_not_block_rerun(
     interrupted: Place, reference: Reference, tmp_path: Path
 ) -> None:
@@ -168,7 +168,7 @@ def test_leftovers_of_killed_processes_do_not_block_rerun(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_multiple_deleted_folders_are_recomputed(reference: Reference, tmp_path: Path) -> None:
     place = Place(tmp_path / "gone", reference.place.source)
     shutil.copytree(reference.place.var, place.var)

@@ -125,7 +125,7 @@ def _starved(disk: Disk, folder: Path, reference: Reference, flow: str, stage: s
         shutil.rmtree(place.var, ignore_errors=True)
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     ("flow", "stage"),
     [
@@ -147,7 +147,7 @@ def test_full_disk_in_any_stage_is_reported_without_loss(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_full_disk_during_publish_keeps_previous_version(
     disk: Disk | None, reference: Reference, tmp_path: Path
 ) -> None:
@@ -172,7 +172,7 @@ def test_full_disk_during_publish_keeps_previous_version(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_file_size_limit_is_reported_without_loss(reference: Reference, tmp_path: Path) -> None:
     _limited(tmp_path, reference, 40)
 

@@ -42,7 +42,7 @@ def _at_moments(reference: Reference, folder: Path, chosen: Sequence[tuple[str, 
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("seed", range(max(1, KILLS // 50)))
 def test_run_killed_at_every_kill_point_gives_identical_model(reference: Reference, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
