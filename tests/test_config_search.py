@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ai_workflow.config.loader import ConfigError, load
 from ai_workflow.config.settings import SearchParameter
+from ai_workflow.config.settings.search import problems as search_problems
 
 pytestmark = pytest.mark.unit
 
@@ -106,3 +107,9 @@ def test_quoted_number_is_read_as_it_is_written() -> None:
 def test_choice_that_no_report_can_hold_is_refused(value: object) -> None:
     with pytest.raises(ValidationError, match="choices must be finite"):
         SearchParameter.model_validate({"choices": [1, value]})
+
+
+def test_own_code_may_have_a_parameter_of_any_name() -> None:
+    samples = {"device": ("phone", "tablet")}
+    assert search_problems.problems("models:Trainer", {}, samples) == []
+    assert [name for name, _ in search_problems.problems("lightgbm", {}, samples)] == ["device"]

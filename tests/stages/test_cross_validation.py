@@ -14,7 +14,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.stages import fold_model
 from ai_workflow.stages.feature_engineering import GROUP, HOLDOUT
 from ai_workflow.storage.store import Store
-from ai_workflow.training.loop import Training
+from tests.stages import interruptions
 from tests.stages.tables import Made, Pipeline, load, parted, people, rows, settings
 
 pytestmark = pytest.mark.integration
@@ -81,16 +81,7 @@ def test_killed_run_does_not_repeat_finished_folds(
     clean = run.clean(load(store, *parted(table(), 3)))
     featured = run.fit(clean)
     trained = run.train(featured)
-    runs: list[int] = []
-    original = Training.run
-
-    def killed_in_the_third(training: Training) -> Any:
-        runs.append(1)
-        if len(runs) == 3:
-            raise KeyboardInterrupt
-        return original(training)
-
-    monkeypatch.setattr(Training, "run", killed_in_the_third)
+    runs = interruptions.at_training(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run.evaluate(clean, featured, trained)
     evaluated = run.evaluate(clean, featured, trained)

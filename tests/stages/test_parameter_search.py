@@ -28,6 +28,7 @@ from ai_workflow.training import suggestions
 from ai_workflow.training.checkpoints import TrainingLockedError
 from ai_workflow.training.loop import Training
 from tests.own_code import SGD, TeamFolder
+from tests.stages import interruptions
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 
 pytestmark = pytest.mark.integration
@@ -74,16 +75,7 @@ def test_finished_trials_are_not_repeated_after_a_kill_or_with_more_trials(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = search(pipeline(Store(tmp_path), trials=6))
-    runs: list[int] = []
-    original = Training.run
-
-    def killed_in_the_third(training: Training) -> Any:
-        runs.append(1)
-        if len(runs) == 3:
-            raise KeyboardInterrupt
-        return original(training)
-
-    monkeypatch.setattr(fold_model.Training, "run", killed_in_the_third)
+    runs = interruptions.at_training(3, monkeypatch)
     run = pipeline(store)
     inputs = prepared(run)
     with pytest.raises(KeyboardInterrupt):
@@ -187,6 +179,7 @@ def test_mostly_failed_trials_are_warned_about(store: Store, caplog: pytest.LogC
         ("num_leaves", 2, 31, [(2, 0.9), (9, 0.8)], False),
         ("num_leaves", 4, 6, [(4, 0.9), (6, 0.8)], False),
         ("num_leaves", 4, 31, [(4, 0.9), (9, 0.9)], False),
+        ("learning_rate", 0.001, 1.0, [(0.00101, 0.9), (0.1, 0.8)], True),
         ("bagging_fraction", 0.5, 1.0, [(0.999, 0.9), (0.7, 0.8)], False),
         ("bagging_fraction", 0.5, 0.9, [(0.899, 0.9), (0.7, 0.8)], True),
     ],
@@ -194,7 +187,8 @@ def test_mostly_failed_trials_are_warned_about(store: Store, caplog: pytest.LogC
 def test_best_value_at_end_of_range_is_warned_about(
     name: str, low: float, high: float, values: list[tuple[float, float]], is_warned: bool
 ) -> None:
-    options = Search.model_validate({"parameters": {name: {"low": low, "high": high}}})
+    given = {"low": low, "high": high, "log": name == "learning_rate"}
+    options = Search.model_validate({"parameters": {name: given}})
     finished: list[Trial] = [
         {"number": number, "params": {name: value}, "value": score, "error": None}
         for number, (value, score) in enumerate(values, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import Search, trainer_params
 from ai_workflow.evaluation import scores
@@ -56,22 +56,12 @@ def doubts(search: Search, trainer: Trainer, report: SearchReport, finished: Seq
     if len({trial["value"] for trial in report["top"]}) < 2:
         return
     for name, value in report["best"]["params"].items():
-        end = search.parameters[name].end_at(value)
-        if end is not None and _may_be_exceeded(search, trainer, name, end):
+        parameter = search.parameters[name]
+        end = parameter.end_at(value)
+        if end is None or parameter.count < _MIN_VALUES:
+            continue
+        if not trainer_params.problems(trainer.kind, {name: parameter.beyond(end)}):
             yield (
                 f"the best {name} of {_NAME} is at the end of its range, {end:g}: values beyond it may be better. "
                 f"Widen {_NAME}.parameters.{name}"
             )
-
-
-def _may_be_exceeded(search: Search, trainer: Trainer, name: str, end: float) -> bool:
-    """Return whether a value beyond the end of a range is valid, as far as is known."""
-    parameter = search.parameters[name]
-    if parameter.low is None or parameter.high is None:
-        return False
-    width = parameter.high - parameter.low
-    if parameter.is_whole and width + 1 < _MIN_VALUES:
-        return False
-    step = 1 if parameter.is_whole else width / 100
-    beyond: dict[str, Any] = {name: end - step if end == parameter.low else end + step}
-    return not trainer_params.problems(trainer.kind, beyond)

@@ -32,7 +32,9 @@ class SearchParameter(ConfigModel):
             raise ValueError("must be a number")
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
-                return float(value) if re.search("[.eE]", value) else int(value)
+                value = float(value) if re.search("[.eE]", value) else int(value)
+        if isinstance(value, int) and abs(value) > _MAX_WHOLE:
+            raise ValueError(f"whole numbers must be from -{_MAX_WHOLE} to {_MAX_WHOLE}")
         return value
 
     @model_validator(mode="after")
@@ -50,8 +52,6 @@ class SearchParameter(ConfigModel):
             raise ValueError(f"low must be greater than 0 with log: true, but it is {self.low:g}")
         if not math.isfinite(float(self.high) - float(self.low)):
             raise ValueError("high - low must be a finite number")
-        if self.is_whole and max(abs(self.low), abs(self.high)) > _MAX_WHOLE:
-            raise ValueError(f"whole numbers must be from -{_MAX_WHOLE} to {_MAX_WHOLE}")
         return self
 
     @staticmethod
@@ -79,12 +79,30 @@ class SearchParameter(ConfigModel):
         near = 0.0 if self.is_whole else (high - low) / 100
         return self.low if place <= low + near else self.high if place >= high - near else None
 
+    def beyond(self, end: float) -> float:
+        """Return a value beyond an end of the range: the next whole number, or by a hundredth of the range."""
+        assert self.low is not None
+        assert self.high is not None
+        outwards = -1 if end == self.low else 1
+        if self.is_whole:
+            return end + outwards
+        return end * (self.high / self.low) ** (outwards / 100) if self.log else end + outwards * self._width / 100
+
+    @property
+    def count(self) -> float:
+        """Number of values of the range; infinite if they are not whole numbers."""
+        return self._width + 1 if self.is_whole else math.inf
+
+    @property
+    def _width(self) -> float:
+        return 0 if self.low is None or self.high is None else self.high - self.low
+
     @property
     def samples(self) -> tuple[Any, ...]:
         """Values that are valid if the whole range is: its ends and one that is not whole between, or all choices."""
         if self.choices is not None or self.low is None or self.high is None:
             return self.choices or ()
-        between = () if self.is_whole else (self.low + (self.high - self.low) / math.pi,)
+        between = () if self.is_whole else (self.low + self._width / math.pi,)
         return (self.low, self.high, *between)
 
 

@@ -24,7 +24,7 @@ def problems(
         loss: `trainer.loss` as written.
     """
     found = {name: "is in trainer.params too; remove it there or here" for name in samples if name in params}
-    for name in _OF_MACHINE.intersection(samples):
+    for name in _OF_MACHINE.intersection(samples) if kind in _KNOWN else ():
         found[name] = "is about the machine, not about the model; set it in trainer.params"
     for number in range(max(map(len, samples.values()), default=0)):
         values = {name: given[min(number, len(given) - 1)] for name, given in samples.items() if given}
